@@ -1,0 +1,336 @@
+// Package api is the HTTP surface: Parley's own API under /api/v1, the
+// OpenAI-compatible one under /v1, health and metrics. It translates between
+// HTTP and the core; it decides nothing. What it speaks stands in
+// api/openapi.yaml.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/health"
+	"github.com/parleyhq/parley/internal/store"
+	"github.com/parleyhq/parley/internal/telemetry"
+)
+
+// Store is what the API reads from the store.
+type Store interface {
+	Conversations(ctx context.Context, owner, cursor string, limit int) ([]store.Conversation, string, error)
+	Search(ctx context.Context, owner, query string, limit int) ([]store.Hit, error)
+}
+
+// Options of the API. Chat, Store, Guard, Board, Metrics and Info are required.
+type Options struct {
+	Chat    *chat.Service
+	Store   Store
+	Guard   *auth.Guard
+	Board   *health.Board
+	Metrics *telemetry.Metrics
+	Info    func() Info
+	// Fresh returns when the store has what was acknowledged before the call,
+	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
+	Fresh   func(context.Context)
+	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
+	Page    http.Handler // everything else; nil = none
+	Origins []string     // other origins whose pages may call the API
+	MaxBody int64        // bytes of a request to /api; 0 = 1 MiB
+	// Stopping is closed when the node stops: event streams end with it at once,
+	// their clients come back by position. Nil: never.
+	Stopping  <-chan struct{}
+	Heartbeat time.Duration // between comments on a quiet event stream; 0 = 15 s
+	Logger    *slog.Logger
+}
+
+// Info is what GET /api/v1/info says.
+type Info struct {
+	Version string         `json:"version"`
+	Region  string         `json:"region"`
+	Engine  EngineInfo     `json:"engine"`
+	Bots    []BotInfo      `json:"bots"`
+	Limits  map[string]int `json:"limits"`
+	User    string         `json:"user"`
+}
+
+// EngineInfo is the state of the default engine.
+type EngineInfo struct {
+	Name    string `json:"name"`
+	Model   string `json:"model"`
+	Demo    bool   `json:"demo"`
+	Ready   bool   `json:"ready"`
+	Problem string `json:"problem"` // in words, "" if there is none
+}
+
+// BotInfo names a bot.
+type BotInfo struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+type server struct {
+	opts Options
+	lg   *slog.Logger
+}
+
+// New returns the handler of a node.
+func New(opts Options) (http.Handler, error) {
+	if opts.Chat == nil || opts.Store == nil || opts.Guard == nil || opts.Board == nil || opts.Metrics == nil || opts.Info == nil {
+		return nil, errors.New("api: Chat, Store, Guard, Board, Metrics and Info are required")
+	}
+	if opts.MaxBody == 0 {
+		opts.MaxBody = 1 << 20
+	}
+	if opts.Heartbeat == 0 {
+		opts.Heartbeat = 15 * time.Second
+	}
+	if opts.Fresh == nil {
+		opts.Fresh = func(context.Context) {}
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &server{opts: opts, lg: opts.Logger.With("part", "api")}
+	origins := http.NewCrossOriginProtection()
+	for _, o := range opts.Origins {
+		if err := origins.AddTrustedOrigin(o); err != nil {
+			return nil, err
+		}
+	}
+	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeFault(w, errCrossOrigin)
+	}))
+	return s.guard(origins.Handler(s.routes())), nil
+}
+
+// call is a request of a known user. An error it returns is written by the
+// caller.
+type call func(w http.ResponseWriter, r *http.Request, user string) error
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, f call) { mux.Handle(pattern, s.user(f, writeFault)) }
+	handle("GET /api/v1/info", s.info)
+	mux.HandleFunc("POST /api/v1/session", s.signIn)
+	mux.HandleFunc("DELETE /api/v1/session", s.signOut)
+	handle("GET /api/v1/conversations", s.list)
+	handle("POST /api/v1/conversations", s.create)
+	handle("GET /api/v1/conversations/{id}", s.get)
+	handle("PATCH /api/v1/conversations/{id}", s.rename)
+	handle("DELETE /api/v1/conversations/{id}", s.delete)
+	handle("GET /api/v1/conversations/{id}/activities", s.activities)
+	handle("POST /api/v1/conversations/{id}/activities", s.say)
+	handle("GET /api/v1/conversations/{id}/events", s.events)
+	handle("GET /api/v1/conversations/{id}/export", s.export)
+	handle("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop)
+	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
+	handle("GET /api/v1/search", s.search)
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		if allow := allowed(mux, r); allow != "" {
+			w.Header().Set("Allow", allow)
+			writeJSONError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
+			return
+		}
+		writeFault(w, errNoRoute(r))
+	})
+
+	openai := func(pattern string, f call) { mux.Handle(pattern, s.user(f, writeOpenAIFault)) }
+	openai("POST /v1/responses", s.createResponse)
+	openai("GET /v1/responses/{id}", s.getResponse)
+	openai("DELETE /v1/responses/{id}", s.deleteResponse)
+	openai("POST /v1/responses/{id}/cancel", s.cancelResponse)
+	if s.opts.Gateway != nil {
+		mux.Handle("/v1/", s.user(func(w http.ResponseWriter, r *http.Request, user string) error {
+			if allow := allowed(mux, r); allow != "" {
+				w.Header().Set("Allow", allow)
+				writeOpenAIError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
+				return nil
+			}
+			s.opts.Gateway.ServeHTTP(w, r)
+			return nil
+		}, writeOpenAIFault))
+	}
+
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.Handle("GET /metrics", s.user(func(w http.ResponseWriter, r *http.Request, _ string) error {
+		s.opts.Metrics.Handler().ServeHTTP(w, r)
+		return nil
+	}, writeFault))
+	if s.opts.Page != nil {
+		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Dest") != "script" {
+				s.opts.Guard.Visit(w, r)
+			}
+			s.opts.Page.ServeHTTP(w, r)
+		})
+	}
+	return mux
+}
+
+// allowed lists the methods that a path takes, "" if there is no such path.
+func allowed(mux *http.ServeMux, r *http.Request) string {
+	var out []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := mux.Handler(other); !strings.HasSuffix(pattern, "/") && pattern != "" {
+			out = append(out, m)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// user finds out who calls.
+func (s *server) user(f call, fail func(http.ResponseWriter, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, err := s.opts.Guard.User(r)
+		if err == nil {
+			err = f(w, r, user)
+		}
+		if err != nil {
+			s.note(r, err)
+			fail(w, err)
+		}
+	})
+}
+
+// guard keeps one request's panic from the others and measures requests.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		sw := &statusWriter{ResponseWriter: w}
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p) // the way to cut a connection
+				}
+				s.lg.Error("a request panicked", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				if sw.status == 0 {
+					writeFault(sw, errPanic)
+				}
+			}
+			if !sw.stream {
+				s.opts.Metrics.Request(method(r), route(r), strconv.Itoa(max(sw.status, 200)), time.Since(began))
+			}
+		}()
+		next.ServeHTTP(sw, r)
+	})
+}
+
+func method(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete, http.MethodPut, http.MethodHead, http.MethodOptions:
+		return r.Method
+	}
+	return "_OTHER"
+}
+
+func route(r *http.Request) string {
+	if r.Pattern == "" {
+		return "none"
+	}
+	return r.Pattern
+}
+
+// statusWriter remembers what was answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+	stream bool // an event stream: its length says nothing
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush is found by handlers that ask for http.Flusher.
+func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+
+func (s *server) info(w http.ResponseWriter, _ *http.Request, user string) error {
+	i := s.opts.Info()
+	i.User = user
+	return writeJSON(w, http.StatusOK, i)
+}
+
+func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Key string `json:"key"`
+	}
+	err := readJSON(w, r, 4096, &in)
+	if err == nil {
+		err = s.opts.Guard.SignIn(w, r, in.Key)
+	}
+	if err != nil {
+		s.note(r, err)
+		writeFault(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *server) signOut(w http.ResponseWriter, _ *http.Request) {
+	s.opts.Guard.SignOut(w)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *server) ready(w http.ResponseWriter, r *http.Request) {
+	if rep := s.opts.Board.Report(r.Context()); !rep.Ready {
+		writeText(w, http.StatusServiceUnavailable, rep.Status+"\n")
+		return
+	}
+	writeText(w, http.StatusOK, "ok\n")
+}
+
+// health shows parts and latencies, but to a stranger only the verdict.
+func (s *server) health(w http.ResponseWriter, r *http.Request) {
+	rep := s.opts.Board.Report(r.Context())
+	if _, err := s.opts.Guard.User(r); err != nil {
+		rep.Parts = nil
+	}
+	status := http.StatusOK
+	if !rep.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	_ = writeJSON(w, status, rep)
+}
+
+// conversationJSON is a conversation in the API.
+type conversationJSON struct {
+	ID      string    `json:"id"`
+	Title   string    `json:"title"`
+	Bot     string    `json:"bot"`
+	Created time.Time `json:"created"`
+	Updated time.Time `json:"updated"`
+}
+
+// acceptedJSON answers a message.
+type acceptedJSON struct {
+	ID   string `json:"id,omitempty"`
+	Turn string `json:"turn,omitempty"`
+}
+
+type activitiesJSON struct {
+	Activities []*activity.Activity `json:"activities"`
+}

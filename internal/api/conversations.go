@@ -1,0 +1,247 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// own opens a conversation of this user. Somebody else's looks like none.
+func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
+	id := r.PathValue("id")
+	l, err := s.opts.Chat.Open(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	ok := false
+	l.View(func(st *conversation.State) { ok = st.Exists && !st.Deleted && st.By.Owner == user })
+	if !ok {
+		l.Close()
+		return nil, fault.New(fault.NotFound, "there is no conversation %q", id)
+	}
+	return l, nil
+}
+
+func asJSON(st *conversation.State) conversationJSON {
+	return conversationJSON{ID: st.ID, Title: st.Title, Bot: st.By.Bot, Created: st.Created.UTC(), Updated: st.Updated.UTC()}
+}
+
+func (s *server) create(w http.ResponseWriter, r *http.Request, user string) error {
+	var in struct {
+		Bot   string `json:"bot"`
+		Title string `json:"title"`
+	}
+	k, err := key(r)
+	if err == nil {
+		err = readJSON(w, r, s.opts.MaxBody, &in)
+	}
+	if err != nil {
+		return err
+	}
+	id, _, err := s.opts.Chat.Create(r.Context(), chat.NewConversation{Owner: user, Bot: in.Bot, Title: in.Title, Channel: "web", Key: k})
+	if err != nil {
+		return err
+	}
+	r.SetPathValue("id", id)
+	w.Header().Set("Location", "/api/v1/conversations/"+id)
+	return s.answer(w, r, user, http.StatusCreated)
+}
+
+func (s *server) answer(w http.ResponseWriter, r *http.Request, user string, status int) error {
+	l, err := s.own(r, user)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	var out conversationJSON
+	l.View(func(st *conversation.State) { out = asJSON(st) })
+	return writeJSON(w, status, out)
+}
+
+func (s *server) get(w http.ResponseWriter, r *http.Request, user string) error {
+	return s.answer(w, r, user, http.StatusOK)
+}
+
+func (s *server) list(w http.ResponseWriter, r *http.Request, user string) error {
+	n, err := limit(r, 50, 200)
+	if err != nil {
+		return err
+	}
+	s.opts.Fresh(r.Context())
+	page, next, err := s.opts.Store.Conversations(r.Context(), user, r.URL.Query().Get("cursor"), n)
+	if err != nil {
+		return err
+	}
+	out := make([]conversationJSON, 0, len(page))
+	for _, c := range page {
+		out = append(out, conversationJSON{ID: c.ID, Title: c.Title, Bot: c.Bot, Created: c.Created.UTC(), Updated: c.Updated.UTC()})
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"conversations": out, "next": next})
+}
+
+func (s *server) rename(w http.ResponseWriter, r *http.Request, user string) error {
+	var in struct {
+		Title *string `json:"title"`
+	}
+	if err := readJSON(w, r, s.opts.MaxBody, &in); err != nil {
+		return err
+	}
+	if in.Title == nil {
+		return fault.New(fault.Invalid, `"title" is missing`)
+	}
+	if _, err := s.opts.Chat.Rename(r.Context(), user, r.PathValue("id"), *in.Title); err != nil {
+		return err
+	}
+	return s.answer(w, r, user, http.StatusOK)
+}
+
+func (s *server) delete(w http.ResponseWriter, r *http.Request, user string) error {
+	if _, err := s.opts.Chat.Delete(r.Context(), user, r.PathValue("id")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *server) activities(w http.ResponseWriter, r *http.Request, user string) error {
+	l, err := s.own(r, user)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	out := activitiesJSON{Activities: []*activity.Activity{}}
+	l.View(func(st *conversation.State) { out.Activities = append(out.Activities, st.Activities...) })
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *server) say(w http.ResponseWriter, r *http.Request, user string) error {
+	k, err := key(r)
+	if err != nil {
+		return err
+	}
+	b, err := readBody(w, r, s.opts.MaxBody)
+	if err != nil {
+		return err
+	}
+	var a activity.Activity // unknown fields pass through
+	if err := decode(b, &a, false); err != nil {
+		return err
+	}
+	meta, err := a.ReadMeta()
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, `"channelData.parley" can't be read: "edits" must be the id of an activity`)
+	}
+	acc, err := s.opts.Chat.Submit(r.Context(), chat.Message{Owner: user, Conversation: r.PathValue("id"), Activity: a, Key: k, Edits: meta.Edits, Follows: meta.Parent})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, acceptedJSON{ID: acc.ID, Turn: acc.Turn})
+}
+
+func (s *server) stop(w http.ResponseWriter, r *http.Request, user string) error {
+	if err := s.opts.Chat.StopTurn(r.Context(), user, r.PathValue("id"), r.PathValue("turn")); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, acceptedJSON{Turn: r.PathValue("turn")})
+}
+
+func (s *server) regenerate(w http.ResponseWriter, r *http.Request, user string) error {
+	k, err := key(r)
+	if err != nil {
+		return err
+	}
+	acc, err := s.opts.Chat.Regenerate(r.Context(), user, r.PathValue("id"), r.PathValue("turn"), k, event.Turn{})
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, acceptedJSON{Turn: acc.Turn})
+}
+
+type hitJSON struct {
+	Conversation string    `json:"conversation"`
+	Title        string    `json:"title"`
+	Activity     string    `json:"activity"`
+	Snippet      string    `json:"snippet"`
+	At           time.Time `json:"at"`
+}
+
+func (s *server) search(w http.ResponseWriter, r *http.Request, user string) error {
+	n, err := limit(r, 20, 100)
+	if err != nil {
+		return err
+	}
+	q := r.URL.Query().Get("q")
+	if len(q) > 1000 {
+		return fault.New(fault.TooLarge, "a search has at most 1000 bytes")
+	}
+	s.opts.Fresh(r.Context())
+	hits, err := s.opts.Store.Search(r.Context(), user, q, n)
+	if err != nil {
+		return err
+	}
+	out := make([]hitJSON, 0, len(hits))
+	for _, h := range hits {
+		out = append(out, hitJSON{h.Conversation, h.Title, h.Activity, h.Snippet, h.At.UTC()})
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"hits": out})
+}
+
+func (s *server) export(w http.ResponseWriter, r *http.Request, user string) error {
+	l, err := s.own(r, user)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	var head conversationJSON
+	var acts []*activity.Activity
+	l.View(func(st *conversation.State) { head, acts = asJSON(st), append(acts, st.Activities...) })
+	switch format := r.URL.Query().Get("format"); format {
+	case "", "json":
+		b, err := json.MarshalIndent(map[string]any{"conversation": head, "activities": acts}, "", "  ")
+		if err != nil {
+			return fmt.Errorf("encode export: %w", err)
+		}
+		download(w, "application/json; charset=utf-8", head.ID+".json", b)
+	case "md", "markdown":
+		download(w, "text/markdown; charset=utf-8", head.ID+".md", markdown(head, acts))
+	default:
+		return fault.New(fault.Invalid, `"format" must be json or md, not %q`, format)
+	}
+	return nil
+}
+
+func download(w http.ResponseWriter, kind, name string, b []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", name))
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(b)
+}
+
+func markdown(head conversationJSON, acts []*activity.Activity) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "# %s\n\n%s\n", strings.ReplaceAll(head.Title, "\n", " "), head.Created.Format(time.RFC3339))
+	for _, a := range acts {
+		if a.Type != activity.TypeMessage {
+			continue
+		}
+		who := "You"
+		if a.FromBot() {
+			who = a.From.Name
+			if who == "" {
+				who = a.From.ID
+			}
+		}
+		fmt.Fprintf(&b, "\n## %s, %s\n\n%s\n", who, a.Timestamp.Format(time.RFC3339), a.Text)
+	}
+	return b.Bytes()
+}

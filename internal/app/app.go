@@ -1,0 +1,418 @@
+// Package app builds a node out of its parts, starts them in order and stops
+// them in the opposite one. It is where adapters meet the core; nothing else
+// may live here.
+package app
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/internal/api"
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/health"
+	"github.com/parleyhq/parley/internal/lm/gateway"
+	"github.com/parleyhq/parley/internal/lm/roster"
+	"github.com/parleyhq/parley/internal/progress"
+	"github.com/parleyhq/parley/internal/project"
+	"github.com/parleyhq/parley/internal/store/sqlite"
+	"github.com/parleyhq/parley/internal/telemetry"
+	"github.com/parleyhq/parley/internal/web"
+)
+
+// Options of an App.
+type Options struct {
+	Config  config.Config
+	Version string
+	Console *progress.Console // nil = silent
+	Logger  *slog.Logger      // nil = discard
+	Environ []string          // as os.Environ: where an engine may be named; nil = os.Environ()
+}
+
+// App is one node.
+type App struct {
+	opts Options
+	cfg  config.Config
+	lg   *slog.Logger
+
+	log       *eventlog.Log
+	store     *sqlite.Store
+	projector *project.Projector
+	chat      *chat.Service
+	roster    *roster.Roster
+	board     *health.Board
+	metrics   *telemetry.Metrics
+	listener  net.Listener
+	server    *http.Server
+
+	undo    []step // what Stop does, last in first out
+	stop    sync.Once
+	stopErr error
+	ended   chan struct{}         // closed when the node has stopped, or its server ended by itself
+	end     sync.Once             // closes ended
+	down    atomic.Pointer[error] // why the server ended by itself
+}
+
+// step undoes a part of Start.
+type step struct {
+	name string
+	f    func(context.Context) error
+}
+
+// New checks what can be checked without touching anything.
+func New(opts Options) (*App, error) {
+	if opts.Config.Data == "" || opts.Config.Listen == "" || len(opts.Config.Bots) == 0 {
+		return nil, errors.New("app: the configuration is not complete; config.Load makes one")
+	}
+	if opts.Console == nil {
+		opts.Console = progress.New(progress.Options{})
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Environ == nil {
+		opts.Environ = os.Environ()
+	}
+	return &App{opts: opts, cfg: opts.Config, lg: opts.Logger, ended: make(chan struct{})}, nil
+}
+
+// Start starts every part. On an error what was started is stopped again.
+// Engines may still be loading when it returns: questions wait for them.
+func (a *App) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.Drain)
+			defer cancel()
+			err = errors.Join(err, a.unwind(stop))
+		}
+	}()
+	for _, part := range []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"data directory", a.claimData},
+		{"listener", a.listen},
+		{"log", a.startLog},
+		{"store", a.startStore},
+		{"engines", a.startEngines},
+		{"chat", a.startChat},
+		{"http", a.startHTTP},
+		{"pid file", a.writePid},
+	} {
+		began := time.Now()
+		if err := part.start(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", part.name, err)
+		}
+		a.lg.Debug("started", "part", part.name, "took", time.Since(began))
+	}
+	return nil
+}
+
+func (a *App) onStop(name string, f func(context.Context) error) {
+	a.undo = append(a.undo, step{name, f})
+}
+
+func (a *App) unwind(ctx context.Context) error {
+	var errs []error
+	for i := len(a.undo) - 1; i >= 0; i-- {
+		began := time.Now()
+		if err := a.undo[i].f(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop %s: %w", a.undo[i].name, err))
+		}
+		a.lg.Debug("stopped", "part", a.undo[i].name, "took", time.Since(began))
+	}
+	a.undo = nil
+	return errors.Join(errs...)
+}
+
+// Stop ends the node: not ready, no new requests, running answers get until
+// ctx ends and are then left at their last checkpoint for the next start.
+func (a *App) Stop(ctx context.Context) error {
+	a.stop.Do(func() {
+		if a.board != nil {
+			a.board.Drain()
+		}
+		a.stopErr = a.unwind(ctx)
+		a.end.Do(func() { close(a.ended) })
+	})
+	return a.stopErr
+}
+
+// Wait returns when the node has stopped, or its server ended by itself.
+func (a *App) Wait() error {
+	<-a.ended
+	if err := a.down.Load(); err != nil {
+		return *err
+	}
+	return a.stopErr
+}
+
+// Addr returns the address that the node listens on.
+func (a *App) Addr() string { return a.listener.Addr().String() }
+
+// URL returns where the page is, for a browser on this machine.
+func (a *App) URL() string {
+	scheme := "http"
+	if a.cfg.TLS.Cert != "" {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(a.Addr())
+	if err != nil {
+		return scheme + "://" + a.Addr()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
+
+// ErrLocked says that another process has the data directory.
+var ErrLocked = errors.New("another process has it")
+
+// claimData makes the data directory and keeps other nodes out of it.
+func (a *App) claimData(context.Context) error {
+	if err := os.MkdirAll(a.cfg.Data, 0o700); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the data directory %s can't be made", a.cfg.Data)
+	}
+	unlock, err := LockDir(a.cfg.Data)
+	if err != nil {
+		pid, _ := os.ReadFile(filepath.Join(a.cfg.Data, "parley.pid"))
+		return fault.Wrap(err, fault.Conflict, "another node (process %s) uses %s; stop it, or choose another directory with --data", bytes.TrimSpace(pid), a.cfg.Data)
+	}
+	a.onStop("data directory", func(context.Context) error { return unlock() })
+	return nil
+}
+
+func (a *App) writePid(context.Context) error {
+	path := filepath.Join(a.cfg.Data, "parley.pid")
+	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return err
+	}
+	a.onStop("pid file", func(context.Context) error { return os.Remove(path) })
+	return nil
+}
+
+func (a *App) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", a.cfg.Addr())
+	if err != nil {
+		return fault.Wrap(err, fault.Unavailable, "can't listen on %s; is another program there? --listen chooses another address, port 0 any free one", a.cfg.Addr())
+	}
+	a.listener = l
+	a.onStop("listener", func(context.Context) error {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+func (a *App) startLog(ctx context.Context) error {
+	log, err := eventlog.Open(ctx, eventlog.Options{
+		Dir: filepath.Join(a.cfg.Data, "log"), Region: a.cfg.Region,
+		Reserve: a.cfg.Limits.Reserve, Logger: a.lg,
+	})
+	if err != nil {
+		return err
+	}
+	a.log = log
+	a.onStop("log", func(context.Context) error { return log.Close() })
+	return nil
+}
+
+func (a *App) startStore(ctx context.Context) error {
+	st, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(a.cfg.Data, "store.db"), Logger: a.lg})
+	if err != nil {
+		return err
+	}
+	a.store = st
+	a.onStop("store", func(context.Context) error { return st.Close() })
+	a.projector, err = project.New(project.Options{Log: a.log, Store: st, Logger: a.lg})
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := a.projector.Run(run); err != nil && run.Err() == nil {
+			a.lg.Error("the store no longer follows the log; parley store rebuild makes it anew", "err", err)
+		}
+	}()
+	a.onStop("projector", func(context.Context) error { cancel(); <-done; return nil })
+	return nil
+}
+
+func (a *App) startChat(ctx context.Context) error {
+	a.metrics = telemetry.New(a.opts.Version, a.cfg.Region)
+	bots := make([]chat.Bot, 0, len(a.cfg.Bots))
+	for _, b := range a.cfg.Bots {
+		bots = append(bots, chat.Bot{ID: b.ID, Name: b.Name, System: b.System, Model: b.Model, Params: b.Params, Resume: b.Resume, History: b.History})
+	}
+	svc, err := chat.New(chat.Options{
+		Log: a.log, Engines: a.roster, Bots: bots, Worker: a.cfg.Region, Orphans: a.orphans,
+		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
+		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
+	})
+	if err != nil {
+		return err
+	}
+	if err := svc.Start(ctx); err != nil {
+		return err
+	}
+	a.chat = svc
+	a.onStop("chat", func(ctx context.Context) error { svc.Stop(ctx); return nil })
+	return nil
+}
+
+// orphans lists the turns that had not ended when the node last did.
+func (a *App) orphans(ctx context.Context) ([]chat.Orphan, error) {
+	stream := a.log.Home()
+	last, err := a.log.Last(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.projector.WaitFor(ctx, stream, last); err != nil {
+		return nil, err
+	}
+	rows, err := a.store.OpenTurns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]chat.Orphan, 0, len(rows))
+	for _, r := range rows {
+		out = append(out, chat.Orphan{Conversation: r.Conversation, Seq: r.Seq})
+	}
+	return out, nil
+}
+
+// startHTTP serves. When the node stops, event streams end first, because
+// their clients come back by position; other requests may finish.
+func (a *App) startHTTP(ctx context.Context) error {
+	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	handler, err := a.handler(ctx, stopping.Done())
+	if err != nil {
+		stop()
+		return err
+	}
+	a.server = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.lg.With("part", "http").Handler(), slog.LevelDebug),
+	}
+	serve := func() error { return a.server.Serve(a.listener) }
+	if a.cfg.TLS.Cert != "" {
+		a.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		serve = func() error { return a.server.ServeTLS(a.listener, a.cfg.TLS.Cert, a.cfg.TLS.Key) }
+	}
+	go func() {
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
+			err = fmt.Errorf("serve: %w", err)
+			a.down.Store(&err)
+			a.lg.Error("the server ended", "err", err)
+			a.end.Do(func() { close(a.ended) })
+		}
+	}()
+	a.onStop("http", func(ctx context.Context) error {
+		stop()
+		if err := a.server.Shutdown(ctx); err != nil {
+			return a.server.Close()
+		}
+		return nil
+	})
+	return nil
+}
+
+func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handler, error) {
+	secret, err := auth.Secret(ctx, a.log)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]auth.Key, 0, len(a.cfg.Keys))
+	for _, k := range a.cfg.Keys {
+		keys = append(keys, auth.Key{Name: k.Name, Hash: k.Hash})
+	}
+	guard, err := auth.New(auth.Options{Secret: secret, Keys: keys, Open: a.cfg.Loopback(), Lifetime: a.cfg.Session, Secure: a.cfg.TLS.Cert != ""})
+	if err != nil {
+		return nil, err
+	}
+	a.board = a.checks()
+	stream := a.log.Home()
+	gw, err := gateway.New(gateway.Options{Catalog: a.roster, Observer: observer{a.metrics}, MaxBody: a.cfg.Limits.Body, Log: a.lg})
+	if err != nil {
+		return nil, err
+	}
+	return api.New(api.Options{
+		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info,
+		Fresh: func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			defer cancel()
+			if last, err := a.log.Last(ctx, stream); err == nil {
+				_ = a.projector.WaitFor(ctx, stream, last) // a lagging list is better than none
+			}
+		},
+		Gateway: gw, Page: web.Handler(), Origins: a.cfg.Origins, MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+	})
+}
+
+func (a *App) checks() *health.Board {
+	return health.New(time.Second,
+		health.Check{Name: "log", Vital: true, Probe: a.log.Health},
+		health.Check{Name: "store", Probe: a.store.Health},
+		health.Check{Name: "projector", Probe: a.projector.Health},
+		health.Check{Name: "engine", Probe: a.roster.Health},
+	)
+}
+
+func (a *App) info() api.Info {
+	st := a.roster.Default()
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	if err := a.roster.Health(ctx); err != nil && st.Problem == "" {
+		st.Ready, st.Problem = false, fault.MessageOf(err)
+	}
+	i := api.Info{
+		Version: a.opts.Version, Region: a.cfg.Region,
+		Engine: api.EngineInfo{Name: st.Name, Model: st.Model, Demo: st.Demo, Ready: st.Ready, Problem: st.Problem},
+		Limits: map[string]int{"message_bytes": int(a.cfg.Limits.Message)},
+	}
+	for _, b := range a.cfg.Bots {
+		i.Bots = append(i.Bots, api.BotInfo{ID: b.ID, Name: b.Name})
+	}
+	return i
+}
+
+// observer passes what the gateway sees on to the metrics.
+type observer struct{ m *telemetry.Metrics }
+
+func (o observer) First(r *gateway.Record, after time.Duration) {
+	o.m.FirstToken(r.Engine, r.Model, after)
+}
+
+func (o observer) Next(r *gateway.Record, gap time.Duration) { o.m.NextToken(r.Engine, r.Model, gap) }
+
+func (o observer) End(r *gateway.Record) {
+	outcome := "done"
+	if r.Code != "" {
+		outcome = string(r.Code)
+	}
+	o.m.Answered(r.Engine, r.Model, outcome, time.Since(r.Start), r.Usage)
+}

@@ -1,0 +1,288 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/demo"
+	"github.com/parleyhq/parley/internal/lm/llama"
+	"github.com/parleyhq/parley/internal/lm/openai"
+	"github.com/parleyhq/parley/internal/lm/pull"
+	"github.com/parleyhq/parley/internal/lm/roster"
+	"github.com/parleyhq/parley/internal/progress"
+)
+
+// startEngines takes a place for every engine and gets them ready in the
+// background: the node is up while a model is fetched or loaded.
+func (a *App) startEngines(ctx context.Context) error {
+	a.roster = roster.New()
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a.onStop("engines", func(context.Context) error { cancel(); return a.roster.Close() })
+	if a.cfg.Auto() {
+		p := a.roster.Expect("engine", "looking for an engine on this machine", nil)
+		go a.auto(run, p)
+		return nil
+	}
+	for _, e := range a.cfg.Engines {
+		p := a.roster.Expect(e.Name, "starting", declared(e))
+		go func() {
+			if err := a.ready(run, p, e); err != nil {
+				a.lg.Error("an engine can't be used", "engine", e.Name, "err", err)
+				a.opts.Console.Line("Engine %s can't be used: %s", e.Name, fault.MessageOf(err))
+				p.Fail(fault.MessageOf(err))
+			}
+		}()
+	}
+	return nil
+}
+
+func declared(e config.Engine) []string {
+	if e.Kind == config.OpenAI {
+		return e.Models
+	}
+	return nil
+}
+
+// ready makes one engine of the configuration.
+func (a *App) ready(ctx context.Context, p *roster.Place, e config.Engine) error {
+	switch e.Kind {
+	case config.Demo:
+		p.Serve(demo.New(demo.Options{Name: e.Name}), "demonstration: no language model was asked for", nil)
+		a.opts.Console.Line("Engine: demonstration (no language model)")
+		return nil
+	case config.Embedded:
+		return a.embedded(ctx, p, e)
+	}
+	return a.remote(ctx, p, e)
+}
+
+func (a *App) remote(ctx context.Context, p *roster.Place, e config.Engine) error {
+	o := openai.Options{Name: e.Name, BaseURL: e.URL, Dialect: openai.Dialect(e.Dialect), Resume: e.Resume, Stall: e.Timeout, Log: a.lg}
+	if !e.Key.Empty() {
+		o.Key = e.Key.Reveal
+	}
+	if len(e.Models) > 0 {
+		o.Model = e.Models[0]
+	}
+	if e.Dialect == "" || e.Dialect == "auto" {
+		found, err := openai.Detect(ctx, withoutDialect(o))
+		if err != nil {
+			// It may come up later; the plainest dialect works with most.
+			a.lg.Warn("an engine does not answer yet", "engine", e.Name, "err", err)
+			found = openai.Generic
+		}
+		o.Dialect = found
+	}
+	engine, err := openai.New(o)
+	if err != nil {
+		return err
+	}
+	p.Serve(engine, "", tune(e))
+	a.opts.Console.Line("Engine: %s at %s (%s)", e.Name, e.URL, o.Dialect)
+	return nil
+}
+
+func withoutDialect(o openai.Options) openai.Options {
+	o.Dialect, o.Resume = "", ""
+	return o
+}
+
+// tune applies what the configuration declares to what the engine says.
+func tune(e config.Engine) func(lm.Model) lm.Model {
+	return func(m lm.Model) lm.Model {
+		if e.Resume != "" {
+			m.Resume = e.Resume
+		}
+		if e.Slots > 0 {
+			m.Slots = e.Slots
+		}
+		if e.Context > 0 {
+			m.Window = e.Context
+		}
+		return m
+	}
+}
+
+// embedded has the library and the model on the machine and starts the child.
+func (a *App) embedded(ctx context.Context, p *roster.Place, e config.Engine) error {
+	model := ""
+	if len(e.Models) > 0 {
+		model = e.Models[0]
+	}
+	cache, err := pull.New(pull.Options{
+		Dir: a.cfg.Cache, Source: a.cfg.ModelSource, Offline: a.cfg.Offline, Log: a.lg,
+		Progress: func(x pull.Progress) { a.fetching(p, x) },
+	})
+	if err != nil {
+		return err
+	}
+	paths, there, err := cache.Present(model)
+	if err == nil && !there {
+		p.Say("fetching the model, once")
+		paths, err = cache.Ensure(ctx, model)
+	}
+	if err != nil {
+		return err
+	}
+	engine, err := llama.New(llama.Options{
+		Library: paths.LibraryDir, Model: paths.Model, ID: paths.ModelID, Slots: e.Slots,
+		Window: e.Context, Threads: e.Threads, Resume: e.Resume, Logger: a.lg,
+		OnExit: func(x llama.Exit) {
+			if ctx.Err() == nil {
+				a.lg.Warn("the embedded engine's process ended and is started again", "pid", x.Pid, "err", x.Err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := engine.Start(ctx); err != nil {
+		return err
+	}
+	p.Serve(engine, "", func(m lm.Model) lm.Model { m.Advice = paths.Advice; return m })
+	a.opts.Console.Line("Engine: embedded llama.cpp, model %s", paths.ModelID)
+	return nil
+}
+
+// fetching shows a transfer on the console and on the page.
+func (a *App) fetching(p *roster.Place, x pull.Progress) {
+	switch x.Stage {
+	case pull.Fetching, pull.Unpacking, pull.Verifying:
+		a.opts.Console.Bar(progress.Bar{Title: x.Title, Note: string(x.Stage) + from(x.Source), Done: x.Done, Total: x.Total, Rate: x.Rate})
+		why := string(x.Stage) + " " + x.Title
+		if x.Total > 0 {
+			why += fmt.Sprintf(", %d %%", 100*x.Done/x.Total)
+		}
+		p.Say(why)
+	case pull.Waiting:
+		a.opts.Console.Line("Waiting: another process is fetching %s", x.Title)
+	case pull.Failed:
+		a.opts.Console.Line("%s%s: %s", x.Title, from(x.Source), x.Text)
+	case pull.Done:
+		a.opts.Console.Clear()
+		a.opts.Console.Line("Fetched %s%s", x.Title, from(x.Source))
+	}
+}
+
+func from(source string) string {
+	if source == "" {
+		return ""
+	}
+	return " from " + source
+}
+
+// auto looks for an engine: one that runs, one that the environment names, the
+// embedded one, and in the end the demonstration, which says what it is.
+func (a *App) auto(ctx context.Context, p *roster.Place) {
+	for _, c := range a.candidates() {
+		if a.try(ctx, p, c) {
+			return
+		}
+	}
+	e := config.Engine{Name: llama.Name, Kind: config.Embedded}
+	if a.cfg.Model != "" {
+		e.Models = []string{a.cfg.Model}
+	}
+	p.Become(e.Name, nil)
+	err := a.embedded(ctx, p, e)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	why := fault.MessageOf(err)
+	a.lg.Warn("no language model can be had", "err", err)
+	a.opts.Console.Line("No language model can be had: %s", why)
+	a.opts.Console.Line("Answers come from a demonstration engine, which says so.")
+	p.Become("demo", nil)
+	p.Serve(demo.New(demo.Options{Why: firstLine(why)}), "no language model can be had: "+why, nil)
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
+
+// candidate is an engine that may be running.
+type candidate struct {
+	name, url, key string
+	only           openai.Dialect // "" = any
+}
+
+func (a *App) candidates() []candidate {
+	env := map[string]string{}
+	for _, kv := range a.opts.Environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			env[k] = v
+		}
+	}
+	ollama := env["OLLAMA_HOST"]
+	switch {
+	case ollama == "" || strings.HasPrefix(ollama, "0.0.0.0"):
+		ollama = "127.0.0.1:11434"
+	case !strings.Contains(strings.TrimPrefix(strings.TrimPrefix(ollama, "http://"), "https://"), ":"):
+		ollama += ":11434"
+	}
+	if !strings.Contains(ollama, "://") {
+		ollama = "http://" + ollama
+	}
+	out := []candidate{
+		{name: "ollama", url: ollama, only: openai.Ollama},
+		{name: "llama-server", url: "http://127.0.0.1:8080", only: openai.LlamaServer},
+	}
+	base := env["OPENAI_BASE_URL"]
+	if base == "" {
+		base = env["OPENAI_API_BASE"]
+	}
+	switch {
+	case base != "":
+		out = append(out, candidate{name: "openai", url: base, key: env["OPENAI_API_KEY"]})
+	case env["OPENAI_API_KEY"] != "":
+		a.opts.Console.Line("OPENAI_API_KEY is set, but nothing is sent out unasked: set OPENAI_BASE_URL too to use that service")
+	}
+	return out
+}
+
+// try serves with a candidate if it runs and has a model.
+func (a *App) try(ctx context.Context, p *roster.Place, c candidate) bool {
+	limit := 700 * time.Millisecond
+	if c.only == "" { // named on purpose: may be far away
+		limit = 5 * time.Second
+	}
+	look, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	o := openai.Options{Name: c.name, BaseURL: c.url, Log: a.lg, Dial: limit}
+	if c.key != "" {
+		o.Key = func() string { return c.key }
+	}
+	dialect, err := openai.Detect(look, o)
+	if err != nil || (c.only != "" && dialect != c.only) {
+		if c.only == "" {
+			a.opts.Console.Line("%s (from OPENAI_BASE_URL) does not answer: %s", c.url, fault.MessageOf(err))
+		}
+		return false
+	}
+	o.Dialect, o.Dial, o.Model = dialect, 0, a.cfg.Model
+	engine, err := openai.New(o)
+	if err != nil {
+		return false
+	}
+	models, err := engine.Models(look)
+	serves := func(m lm.Model) bool { return a.cfg.Model == "" || m.ID == a.cfg.Model }
+	if err != nil || !slices.ContainsFunc(models, serves) {
+		_ = engine.Close()
+		return false
+	}
+	var wanted []string
+	if a.cfg.Model != "" {
+		wanted = []string{a.cfg.Model}
+	}
+	p.Become(c.name, wanted)
+	p.Serve(engine, "", nil)
+	a.opts.Console.Line("Engine: found %s at %s with %d models", c.name, c.url, len(models))
+	return true
+}

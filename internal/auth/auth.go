@@ -1,0 +1,244 @@
+// Package auth says who a request is from: the bearer of a key, the browser
+// that holds a signed session cookie, or, on a loopback address, whoever sits
+// at the machine.
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/secret"
+)
+
+// Key is an API key as it is kept: only its digest.
+type Key struct {
+	Name string
+	Hash secret.Hash
+}
+
+// Options of a Guard.
+type Options struct {
+	// Secret signs cookies; the same on all nodes. At least 32 bytes.
+	Secret []byte
+	Keys   []Key
+	// Open lets callers in without a key: only for a node that listens on
+	// loopback addresses.
+	Open     bool
+	Lifetime time.Duration // of a session; 0 = 90 days
+	Secure   bool          // cookies only over TLS
+	Now      func() time.Time
+}
+
+// Guard tells callers apart. Its methods may be called from many goroutines.
+type Guard struct{ opts Options }
+
+// New checks the options.
+func New(opts Options) (*Guard, error) {
+	if len(opts.Secret) < 32 {
+		return nil, errors.New("auth: the cookie secret needs 32 bytes")
+	}
+	if !opts.Open && len(opts.Keys) == 0 {
+		return nil, errors.New("auth: without keys nobody could come in")
+	}
+	if opts.Lifetime == 0 {
+		opts.Lifetime = 90 * 24 * time.Hour
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Guard{opts}, nil
+}
+
+const (
+	cookieName = "parley_session"
+	// LocalUser is who calls without any credential on loopback: scripts and
+	// the command line of the person at the machine.
+	LocalUser = "local"
+)
+
+// User returns who a request is from.
+func (g *Guard) User(r *http.Request) (string, error) {
+	if g.opts.Open && !loopbackHost(r.Host) {
+		// A name that an attacker points at 127.0.0.1 must not reach us.
+		return "", fault.New(fault.Forbidden, "this node answers only to loopback names such as localhost and 127.0.0.1")
+	}
+	if key, ok := bearer(r); ok {
+		name, ok := g.keyName(key)
+		if ok {
+			return "key-" + name, nil
+		}
+		if !g.opts.Open {
+			return "", fault.New(fault.Unauthenticated, "this key is not known here")
+		}
+		// Clients of the OpenAI API always send some key; without keys
+		// configured any will do.
+		if len(g.opts.Keys) == 0 {
+			return LocalUser, nil
+		}
+		return "", fault.New(fault.Unauthenticated, "this key is not known here")
+	}
+	if c, err := r.Cookie(cookieName); err == nil {
+		if user, ok := g.open(c.Value); ok {
+			return user, nil
+		}
+	}
+	if g.opts.Open {
+		return LocalUser, nil
+	}
+	return "", fault.New(fault.Unauthenticated, "a key is needed: send it as \"Authorization: Bearer KEY\", or sign in on the page")
+}
+
+// Visit gives a browser that has no session one of its own. On a node with
+// keys only SignIn does.
+func (g *Guard) Visit(w http.ResponseWriter, r *http.Request) {
+	if !g.opts.Open || !loopbackHost(r.Host) {
+		return
+	}
+	if c, err := r.Cookie(cookieName); err == nil {
+		if _, ok := g.open(c.Value); ok {
+			return
+		}
+	}
+	g.set(w, r, "user-"+strings.ToLower(rand.Text()))
+}
+
+// SignIn turns a key into a session.
+func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, key string) error {
+	name, ok := g.keyName(key)
+	if !ok {
+		return fault.New(fault.Unauthenticated, "this key is not known here")
+	}
+	g.set(w, r, "key-"+name)
+	return nil
+}
+
+// SignOut ends the browser's session.
+func (g *Guard) SignOut(w http.ResponseWriter) {
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: g.opts.Secure})
+}
+
+func (g *Guard) set(w http.ResponseWriter, r *http.Request, user string) {
+	until := g.opts.Now().Add(g.opts.Lifetime)
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: g.seal(user, until), Path: "/", Expires: until,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: g.opts.Secure || r.TLS != nil,
+	})
+}
+
+// A session's value is user.expiry.signature; user ids hold no dot.
+func (g *Guard) seal(user string, until time.Time) string {
+	body := user + "." + strconv.FormatInt(until.Unix(), 10)
+	return body + "." + base64.RawURLEncoding.EncodeToString(g.sign(body))
+}
+
+func (g *Guard) sign(body string) []byte {
+	m := hmac.New(sha256.New, g.opts.Secret)
+	m.Write([]byte("session\x00" + body))
+	return m.Sum(nil)
+}
+
+func (g *Guard) open(value string) (user string, ok bool) {
+	body, sig, ok := cutLast(value, ".")
+	if !ok || len(value) > 512 {
+		return "", false
+	}
+	got, err := base64.RawURLEncoding.DecodeString(sig)
+	if err != nil || !hmac.Equal(got, g.sign(body)) {
+		return "", false
+	}
+	user, expiry, ok := cutLast(body, ".")
+	unix, err := strconv.ParseInt(expiry, 10, 64)
+	if !ok || err != nil || g.opts.Now().Unix() >= unix {
+		return "", false
+	}
+	return user, true
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// keyName finds a key. Every digest is compared, whole, so that time tells
+// nothing.
+func (g *Guard) keyName(key string) (name string, ok bool) {
+	for _, k := range g.opts.Keys {
+		if k.Hash.Matches(key) {
+			name, ok = k.Name, true
+		}
+	}
+	return name, ok
+}
+
+func bearer(r *http.Request) (string, bool) {
+	if h := r.Header.Get("Authorization"); len(h) > 7 && strings.EqualFold(h[:7], "Bearer ") {
+		return strings.TrimSpace(h[7:]), true
+	}
+	if h := r.Header.Get("Api-Key"); h != "" { // Azure's dialect
+		return h, true
+	}
+	return "", false
+}
+
+func loopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if strings.EqualFold(host, "localhost") || strings.HasSuffix(strings.ToLower(host), ".localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+// Values is where nodes keep what they share.
+type Values interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	Create(ctx context.Context, key string, value []byte) error
+}
+
+// Secret returns the secret that all nodes sign cookies with; the first node
+// makes it.
+func Secret(ctx context.Context, v Values) ([]byte, error) {
+	const key = "auth.cookie-secret"
+	fresh := make([]byte, 32)
+	_, _ = rand.Read(fresh) // never fails
+	err := v.Create(ctx, key, []byte(hex.EncodeToString(fresh)))
+	if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.StorageFull) {
+		return nil, err
+	}
+	b, err := v.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return hex.DecodeString(string(b))
+}
+
+type userKey struct{}
+
+// With returns the request with its user, for handlers behind the guard.
+func With(r *http.Request, user string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), userKey{}, user))
+}
+
+// From returns the user that With noted, or "".
+func From(ctx context.Context) string {
+	user, _ := ctx.Value(userKey{}).(string)
+	return user
+}

@@ -1,0 +1,126 @@
+package auth_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/secret"
+)
+
+var cookieSecret = []byte(strings.Repeat("s", 32))
+
+func guard(t *testing.T, o auth.Options) *auth.Guard {
+	t.Helper()
+	o.Secret = cookieSecret
+	g, err := auth.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func request(host string, edit func(*http.Request)) *http.Request {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Host = host
+	if edit != nil {
+		edit(r)
+	}
+	return r
+}
+
+func TestUser(t *testing.T) {
+	keys := []auth.Key{{Name: "ci", Hash: secret.HashOf(secret.New("right"))}}
+	withKey := func(k string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+k) }
+	}
+	open, closed := guard(t, auth.Options{Open: true}), guard(t, auth.Options{Keys: keys})
+	both := guard(t, auth.Options{Open: true, Keys: keys})
+	for _, tc := range []struct {
+		name string
+		g    *auth.Guard
+		r    *http.Request
+		user string
+		code fault.Code
+	}{
+		{"loopback, nothing", open, request("127.0.0.1:8470", nil), auth.LocalUser, ""},
+		{"loopback v6", open, request("[::1]:8470", nil), auth.LocalUser, ""},
+		{"localhost", open, request("localhost", nil), auth.LocalUser, ""},
+		{"a name rebound to loopback", open, request("evil.example:8470", nil), "", fault.Forbidden},
+		{"a name that only begins like one", open, request("127.0.0.1.evil.example", nil), "", fault.Forbidden},
+		{"any key where none is configured", open, request("localhost", withKey("whatever")), auth.LocalUser, ""},
+		{"a wrong key on loopback with keys", both, request("localhost", withKey("wrong")), "", fault.Unauthenticated},
+		{"right key", closed, request("chat.example", withKey("right")), "key-ci", ""},
+		{"azure's header", closed, request("chat.example", func(r *http.Request) { r.Header.Set("api-key", "right") }), "key-ci", ""},
+		{"wrong key", closed, request("chat.example", withKey("wrong")), "", fault.Unauthenticated},
+		{"no key", closed, request("chat.example", nil), "", fault.Unauthenticated},
+		{"forged cookie", closed, request("chat.example", func(r *http.Request) {
+			r.AddCookie(&http.Cookie{Name: "parley_session", Value: "key-ci.99999999999.AAAA"})
+		}), "", fault.Unauthenticated},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			user, err := tc.g.User(tc.r)
+			if user != tc.user || fault.CodeOf(err) != tc.code {
+				t.Errorf("got %q, %v; want %q, %q", user, err, tc.user, tc.code)
+			}
+		})
+	}
+}
+
+func TestSession(t *testing.T) {
+	now := time.Now()
+	g := guard(t, auth.Options{Open: true, Lifetime: time.Hour, Now: func() time.Time { return now }})
+	visit := func() *http.Cookie {
+		w := httptest.NewRecorder()
+		g.Visit(w, request("localhost", nil))
+		c := w.Result().Cookies()
+		if len(c) != 1 || !c[0].HttpOnly || c[0].SameSite != http.SameSiteLaxMode {
+			t.Fatalf("cookies: %v", c)
+		}
+		return c[0]
+	}
+	a, b := visit(), visit()
+	userOf := func(c *http.Cookie) string {
+		u, err := g.User(request("localhost", func(r *http.Request) { r.AddCookie(c) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	if userOf(a) == userOf(b) || !strings.HasPrefix(userOf(a), "user-") {
+		t.Errorf("users %q and %q", userOf(a), userOf(b))
+	}
+	w := httptest.NewRecorder()
+	g.Visit(w, request("localhost", func(r *http.Request) { r.AddCookie(a) }))
+	if len(w.Result().Cookies()) != 0 {
+		t.Error("a browser with a session got another one")
+	}
+	tampered := *a
+	tampered.Value = strings.Replace(a.Value, userOf(a), "local", 1)
+	if got := userOf(&tampered); got != auth.LocalUser { // falls back to no session at all
+		t.Errorf("tampered cookie gives %q", got)
+	}
+	now = now.Add(2 * time.Hour)
+	if got := userOf(a); got != auth.LocalUser {
+		t.Errorf("expired cookie gives %q", got)
+	}
+}
+
+func FuzzCookie(f *testing.F) {
+	g, err := auth.New(auth.Options{Secret: cookieSecret, Keys: []auth.Key{{Name: "k", Hash: secret.HashOf(secret.New("x"))}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("a.1.b")
+	f.Add("...")
+	f.Fuzz(func(t *testing.T, v string) {
+		r := request("h", func(r *http.Request) { r.Header.Set("Cookie", "parley_session="+v) })
+		if user, err := g.User(r); err == nil {
+			t.Errorf("a made-up cookie is %q", user)
+		}
+	})
+}

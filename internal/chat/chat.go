@@ -1,0 +1,215 @@
+// Package chat is what Parley is for: a turn. It takes what a user says into
+// the log, runs the answer on an engine with a checkpoint in the log every few
+// dozen milliseconds, and finishes the answer exactly once whatever dies in
+// between. Readers follow a conversation here; nobody else applies entries.
+package chat
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// Log is what chat needs of the event log.
+type Log interface {
+	Region() string
+	StreamOf(conversation string) string
+	Streams(ctx context.Context) ([]string, error)
+	Last(ctx context.Context, stream string) (uint64, error)
+	Append(ctx context.Context, a event.Append) (event.Receipt, error)
+	AppendAsync(a event.Append) (sum uint64, wait func(context.Context) (event.Receipt, error), err error)
+	Read(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error
+	Follow(ctx context.Context, stream string, after uint64, each func([]event.Entry) error) error
+	Leases(ctx context.Context, limit int, each func(event.Lease)) error
+	Forget(ctx context.Context, conversation string, keep uint64) error
+}
+
+// Engines finds the engine for a model.
+type Engines interface {
+	// Find returns the engine that serves model ("" = the default one) and
+	// what is known of the model. NotFound if nobody serves it; Unavailable
+	// while the engine is starting or down.
+	Find(ctx context.Context, model string) (lm.Engine, lm.Model, error)
+}
+
+// Bot says how answers are made.
+type Bot struct {
+	ID      string
+	Name    string
+	System  string // system prompt
+	Model   string // "" = the default engine's first model
+	Params  lm.Params
+	Resume  lm.Policy // "" = the engine's own; Exact or Quick where the engine offers both
+	History int       // most tokens of the window that the prompt may take; 0 = as many as fit
+}
+
+// Observer hears of turns, for metrics. Every method is cheap.
+type Observer interface {
+	FirstToken(engine, model string, after time.Duration)
+	NextToken(engine, model string, gap time.Duration)
+	TurnEnded(engine, model string, state event.State, took time.Duration, usage lm.Usage)
+	Resumed(engine string, policy lm.Policy)
+	Durable(took time.Duration) // of one checkpoint
+}
+
+// Options of a Service. Log, Engines and Bots are required.
+type Options struct {
+	Log     Log
+	Engines Engines
+	Bots    []Bot // the first is the default
+	// Worker names this node; the same after a restart, and no other node's.
+	// "" = the log's region.
+	Worker string
+	// Orphans lists turns that may not have ended. At the start those that
+	// this worker had, or nobody, are taken up at once instead of when their
+	// lease runs out. Nil: none.
+	Orphans    func(ctx context.Context) ([]Orphan, error)
+	Checkpoint time.Duration // between checkpoints of an answer; 0 = 40 ms
+	Running    int           // most turns this node works on at once; 0 = 256
+	Queue      int           // most turns this node holds or queues before it says Limited; 0 = 4096
+	MaxText    int           // bytes of one message; 0 = 256 KiB
+	MaxAnswer  int           // bytes of one answer; 0 = 1 MiB
+	Stall      time.Duration // an engine that sends nothing for so long is given up; 0 = 90 s
+	Patience   time.Duration // how long an answer waits for an engine to come back; 0 = 2 min
+	Observer   Observer      // nil = nobody
+	Logger     *slog.Logger  // nil = discard
+}
+
+// Orphan is the place of a turn's request in the log.
+type Orphan struct {
+	Conversation string
+	Seq          uint64
+}
+
+// Service runs conversations on one node. Start it before use.
+type Service struct {
+	opts Options
+	lg   *slog.Logger
+	bots map[string]Bot
+
+	mu    sync.Mutex // guards lives, hands, stopping
+	lives map[string]*Live
+	hands map[uint64]bool // entries whose lease is being served
+
+	stopping bool
+
+	running chan struct{}      // a token for each turn at work
+	held    atomic.Int64       // turns asked for and not ended, as far as this node knows
+	cancel  context.CancelFunc // of everything
+	refuse  context.CancelFunc // of taking new turns
+	work    sync.WaitGroup
+	turns   sync.WaitGroup // goroutines of leases
+}
+
+// New checks the options.
+func New(opts Options) (*Service, error) {
+	if opts.Log == nil || opts.Engines == nil || len(opts.Bots) == 0 {
+		return nil, errors.New("chat: Log, Engines and Bots are required")
+	}
+	if opts.Worker == "" {
+		opts.Worker = opts.Log.Region()
+	}
+	if opts.Checkpoint == 0 {
+		opts.Checkpoint = 40 * time.Millisecond
+	}
+	if opts.Running == 0 {
+		opts.Running = 256
+	}
+	if opts.Queue == 0 {
+		opts.Queue = 4096
+	}
+	if opts.MaxText == 0 {
+		opts.MaxText = 256 << 10
+	}
+	if opts.MaxAnswer == 0 {
+		opts.MaxAnswer = 1 << 20
+	}
+	if opts.Stall == 0 {
+		opts.Stall = 90 * time.Second
+	}
+	if opts.Patience == 0 {
+		opts.Patience = 2 * time.Minute
+	}
+	if opts.Observer == nil {
+		opts.Observer = nobody{}
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{
+		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[uint64]bool{},
+		running: make(chan struct{}, opts.Running),
+	}
+	for _, b := range opts.Bots {
+		if _, twice := s.bots[b.ID]; twice || b.ID == "" {
+			return nil, errors.New("chat: every bot needs an id of its own")
+		}
+		s.bots[b.ID] = b
+	}
+	return s, nil
+}
+
+// Bots returns the bots, the default one first.
+func (s *Service) Bots() []Bot { return s.opts.Bots }
+
+// Start follows the log and takes turns until Stop.
+func (s *Service) Start(ctx context.Context) error {
+	streams, err := s.opts.Log.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	for _, stream := range streams {
+		last, err := s.opts.Log.Last(ctx, stream)
+		if err != nil {
+			cancel()
+			return err
+		}
+		s.work.Go(func() { s.follow(run, stream, last) })
+	}
+	s.cancel = cancel
+	taking, refuse := context.WithCancel(run)
+	s.refuse = refuse
+	s.work.Go(func() { s.takeLeases(taking, run) })
+	s.work.Go(func() { s.sweep(run) })
+	if s.opts.Orphans != nil {
+		s.work.Go(func() { s.adopt(run) })
+	}
+	return nil
+}
+
+// Stop takes no new turns and lets those at work go on until ctx ends. What is
+// not over then is left at its last checkpoint and given back to the queue, so
+// that another worker, or this one after a restart, finishes it.
+func (s *Service) Stop(ctx context.Context) {
+	if s.cancel == nil {
+		return
+	}
+	s.mu.Lock() // no turn starts after this
+	s.stopping = true
+	s.mu.Unlock()
+	s.refuse()
+	idle := make(chan struct{})
+	go func() { s.turns.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+	s.cancel()
+	s.turns.Wait()
+	s.work.Wait()
+}
+
+type nobody struct{}
+
+func (nobody) FirstToken(string, string, time.Duration)                       {}
+func (nobody) NextToken(string, string, time.Duration)                        {}
+func (nobody) TurnEnded(string, string, event.State, time.Duration, lm.Usage) {}
+func (nobody) Resumed(string, lm.Policy)                                      {}
+func (nobody) Durable(time.Duration)                                          {}

@@ -1,0 +1,211 @@
+package chat
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Live is a conversation in memory, kept current from the log. Many may read
+// it; a slow reader holds nobody up, because frames stay where they are and
+// every reader has its own place.
+type Live struct {
+	svc *Service
+	id  string
+
+	submit sync.Mutex // one writer of In at a time on this node: fewer conflicts
+
+	mu      sync.Mutex // guards everything below
+	state   *conversation.State
+	changed chan struct{} // closed and replaced when state grew
+	ready   chan struct{} // closed when the history is loaded
+	loadErr error
+	early   []event.Entry // came while the history was loading
+	refs    int
+	idle    time.Time // since when refs is 0
+}
+
+// Open returns a conversation's live state. Close it.
+func (s *Service) Open(ctx context.Context, id string) (*Live, error) {
+	if !event.ValidConversation(id) {
+		return nil, notFound(id)
+	}
+	s.mu.Lock()
+	l, ok := s.lives[id]
+	if !ok {
+		l = &Live{svc: s, id: id, state: conversation.New(id), changed: make(chan struct{}), ready: make(chan struct{})}
+		s.lives[id] = l
+	}
+	l.mu.Lock()
+	l.refs++
+	l.mu.Unlock()
+	s.mu.Unlock()
+	if !ok {
+		go l.load() // outlives this caller: others may wait for it
+	}
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		l.Close()
+		return nil, ctx.Err()
+	}
+	if l.loadErr != nil {
+		l.Close()
+		return nil, l.loadErr
+	}
+	return l, nil
+}
+
+// Close says that the caller no longer reads.
+func (l *Live) Close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refs--
+	l.idle = time.Now()
+}
+
+// load reads the history. Entries that the follower delivers meanwhile wait in
+// early; the fold ignores those that the history had already.
+func (l *Live) load() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	fresh := conversation.New(l.id)
+	err := l.svc.opts.Log.Read(ctx, l.id, 0, func(e event.Entry) error { fresh.Apply(e); return nil })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.loadErr = err
+		l.svc.drop(l)
+	} else {
+		for _, e := range l.early {
+			fresh.Apply(e)
+		}
+		l.state = fresh
+		if fresh.Damaged+fresh.Missing > 0 {
+			l.svc.lg.Error("a conversation's log is not whole: what is left is shown", "conversation", l.id,
+				"damaged", fresh.Damaged, "gaps", fresh.Missing)
+		}
+	}
+	l.early = nil
+	close(l.ready)
+}
+
+// drop forgets a live conversation so that the next Open loads it anew. It is
+// called with l.mu held; s.mu is taken by a goroutine because Open takes the
+// two in the other order.
+func (s *Service) drop(l *Live) {
+	go func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.lives[l.id] == l {
+			delete(s.lives, l.id)
+		}
+	}()
+}
+
+func (l *Live) apply(e event.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.ready:
+	default:
+		l.early = append(l.early, e)
+		return
+	}
+	l.state.Apply(e)
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// View calls f with the state, which must not be kept or changed, and returns
+// a channel that is closed when the state has grown since.
+func (l *Live) View(f func(*conversation.State)) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l.state)
+	return l.changed
+}
+
+// Frames returns the frames behind pos and a channel that is closed when there
+// may be more.
+func (l *Live) Frames(pos uint64) (frames []conversation.Frame, more <-chan struct{}) {
+	more = l.View(func(s *conversation.State) { frames = s.After(pos) })
+	return frames, more
+}
+
+// Wait returns when the entry seq has been applied.
+func (l *Live) Wait(ctx context.Context, seq uint64) error {
+	return l.until(ctx, func(s *conversation.State) bool { return s.Seq >= seq })
+}
+
+// until returns when ok holds of the state.
+func (l *Live) until(ctx context.Context, ok func(*conversation.State) bool) error {
+	for {
+		var holds bool
+		more := l.View(func(s *conversation.State) { holds = ok(s) })
+		if holds {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// follow hands every new entry of a stream to the conversation it belongs to,
+// if that is in memory.
+func (s *Service) follow(ctx context.Context, stream string, after uint64) {
+	for ctx.Err() == nil {
+		err := s.opts.Log.Follow(ctx, stream, after, func(batch []event.Entry) error {
+			for _, e := range batch {
+				s.mu.Lock()
+				l := s.lives[e.Conversation]
+				s.mu.Unlock()
+				if l != nil {
+					l.apply(e)
+				}
+				after = e.Seq
+			}
+			return nil
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		s.lg.Warn("following the log was interrupted", "stream", stream, "err", err)
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// sweep lets go of conversations that nobody reads.
+func (s *Service) sweep(ctx context.Context) {
+	const keep = 30 * time.Second
+	for ctx.Err() == nil {
+		pause(ctx, keep/2)
+		s.mu.Lock()
+		for id, l := range s.lives {
+			l.mu.Lock()
+			if l.refs == 0 && time.Since(l.idle) > keep {
+				delete(s.lives, id)
+			}
+			l.mu.Unlock()
+		}
+		s.mu.Unlock()
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+func notFound(id string) error { return fault.New(fault.NotFound, "there is no conversation %q", id) }

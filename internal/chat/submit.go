@@ -1,0 +1,301 @@
+package chat
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// NewConversation asks for a conversation.
+type NewConversation struct {
+	Owner   string
+	Bot     string // "" = the default one
+	Channel string
+	Title   string
+	Hidden  bool
+	Key     string // idempotency: the same key gives the same conversation; "" = always a new one
+}
+
+// Create begins a conversation and returns its id and place in the log.
+func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq uint64, err error) {
+	if n.Bot == "" {
+		n.Bot = s.opts.Bots[0].ID
+	}
+	if _, ok := s.bots[n.Bot]; !ok {
+		return "", 0, fault.New(fault.Invalid, "there is no bot %q", n.Bot)
+	}
+	if utf8.RuneCountInString(n.Title) > maxTitle {
+		return "", 0, fault.New(fault.Invalid, "a title has at most %d characters", maxTitle)
+	}
+	id = event.NewConversation(s.opts.Log.Region())
+	if n.Key != "" {
+		id = event.ConversationFor(s.opts.Log.Region(), n.Owner, n.Key)
+	}
+	none := uint64(0)
+	r, err := s.opts.Log.Append(ctx, event.Append{Conversation: id, Expect: &none, Event: event.Event{
+		Kind:    event.KindCreated,
+		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden},
+	}})
+	if n.Key != "" && fault.Is(err, fault.Conflict) {
+		return id, 0, nil // the first request with this key made it
+	}
+	return id, r.Seq, err
+}
+
+const maxTitle = 200
+
+// Message is something to take into a conversation.
+type Message struct {
+	Owner        string
+	Conversation string
+	Activity     activity.Activity // Type, Text and what else the client gave
+	Key          string            // idempotency; "" = always new
+	Edits        string            // id of the user's activity that this one replaces in a new branch
+	Follows      string            // id of the activity that it follows; "" or unknown = the newest
+	Turn         event.Turn        // overrides of the bot: Model, System, Params, Resume
+}
+
+// Accepted says what became of a message.
+type Accepted struct {
+	ID   string // of the activity
+	Turn string // "" if nothing is to be answered
+	Seq  uint64 // place in the log
+}
+
+// Submit takes a message durably and asks for its answer. With a key that was
+// used before it returns what it returned then.
+func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
+	if err := s.checkMessage(&m); err != nil {
+		return Accepted{}, err
+	}
+	if err := s.checkModel(ctx, m.Turn.Model); err != nil {
+		return Accepted{}, err
+	}
+	var out Accepted
+	err := s.append(ctx, m.Owner, m.Conversation, func(st *conversation.State) (*event.Event, error) {
+		id := event.NewActivity(m.Conversation, m.Key)
+		if old := st.Activity(id); old != nil {
+			if old.Text != m.Activity.Text || old.Type != m.Activity.Type {
+				return nil, fault.New(fault.Conflict, "this Idempotency-Key was used for another message; take a new one")
+			}
+			out = Accepted{ID: id, Turn: old.Meta().Turn, Seq: st.Seq}
+			return nil, nil
+		}
+		parent := st.Parent(st.Leaf())
+		if st.Activity(m.Follows) != nil {
+			parent = st.Parent(m.Follows)
+		}
+		if m.Edits != "" {
+			old := st.Activity(m.Edits)
+			if old == nil || old.FromBot() {
+				return nil, fault.New(fault.NotFound, "there is no message %q of yours to edit", m.Edits)
+			}
+			parent = old.Meta().Parent
+		}
+		said, err := s.said(m, st, id, parent)
+		if err != nil {
+			return nil, err
+		}
+		out.ID = id
+		if said.Turn != nil {
+			out.Turn = said.Turn.ID
+		}
+		return &event.Event{Kind: event.KindSaid, Said: said}, nil
+	}, &out.Seq)
+	return out, err
+}
+
+func (s *Service) checkMessage(m *Message) error {
+	a := &m.Activity
+	switch {
+	case a.Type == "":
+		return fault.New(fault.Invalid, `an activity needs a "type", for example "message"`)
+	case a.Type != activity.TypeMessage && a.Type != activity.TypeEvent:
+		return fault.New(fault.Invalid, `activities of type %q can't be sent here; "message" and "event" can`, a.Type)
+	case a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
+		return fault.New(fault.Invalid, `the message is empty: "text" must hold something`)
+	case len(a.Text) > s.opts.MaxText:
+		return fault.New(fault.TooLarge, "the message has %d bytes; at most %d are taken", len(a.Text), s.opts.MaxText)
+	case !utf8.ValidString(a.Text):
+		return fault.New(fault.Invalid, "the message is not valid UTF-8")
+	case m.Turn.Resume != "" && !m.Turn.Resume.Continues() && m.Turn.Resume != lm.Restart && m.Turn.Resume != lm.Fail:
+		return fault.New(fault.Invalid, "unknown resume policy %q", m.Turn.Resume)
+	}
+	return nil
+}
+
+// checkModel refuses a model that nobody serves. While engines are starting
+// nothing is known, and the turn will tell.
+func (s *Service) checkModel(ctx context.Context, model string) error {
+	if model == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if _, _, err := s.opts.Engines.Find(ctx, model); fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil
+}
+
+func (s *Service) said(m Message, st *conversation.State, id, parent string) (*event.Said, error) {
+	a := m.Activity
+	a.ID, a.Timestamp, a.ChannelID = id, time.Now().UTC(), st.By.Channel
+	name := ""
+	if a.From != nil {
+		name = a.From.Name
+	}
+	a.From = &activity.Account{ID: m.Owner, Name: name, Role: "user"}
+	a.Conversation = &activity.Account{ID: m.Conversation}
+	meta := activity.Meta{Parent: parent, Edits: m.Edits}
+	said := &event.Said{Activity: &a}
+	if a.Type == activity.TypeMessage {
+		if err := s.admit(); err != nil {
+			return nil, err
+		}
+		turn := m.Turn
+		turn.ID, turn.ReplyTo, turn.Position = event.TurnOf(id), id, s.position()
+		said.Turn, meta.Turn = &turn, turn.ID
+		if st.Title == "" {
+			said.Title = conversation.TitleFrom(a.Text)
+		}
+	}
+	if err := a.SetMeta(meta); err != nil {
+		return nil, err
+	}
+	return said, nil
+}
+
+// admit refuses more turns than this node will get to in reasonable time.
+func (s *Service) admit() error {
+	if n := s.held.Load(); n >= int64(s.opts.Queue) {
+		return fault.New(fault.Limited, "%d answers are waiting already; try again in a while", n).After(5 * time.Second)
+	}
+	return nil
+}
+
+func (s *Service) position() int { return max(0, int(s.held.Load())-s.opts.Running) }
+
+// Regenerate asks for another answer to what an earlier turn answered.
+func (s *Service) Regenerate(ctx context.Context, owner, conv, turn, key string, with event.Turn) (Accepted, error) {
+	if key != "" { // apart from the keys of messages
+		key = "regenerate\x00" + turn + "\x00" + key
+	}
+	var out Accepted
+	err := s.append(ctx, owner, conv, func(st *conversation.State) (*event.Event, error) {
+		old := st.Turn(turn)
+		if old == nil {
+			return nil, fault.New(fault.NotFound, "there is no turn %q in this conversation", turn)
+		}
+		out.Turn, out.ID = event.TurnOf(event.NewActivity(conv, key)), old.ReplyTo
+		if st.Turn(out.Turn) != nil {
+			out.Seq = st.Seq
+			return nil, nil
+		}
+		if !old.State.Final() {
+			return nil, fault.New(fault.Conflict, "the answer is still being written; stop it first")
+		}
+		if err := s.admit(); err != nil {
+			return nil, err
+		}
+		req := with
+		req.ID, req.ReplyTo, req.Position = out.Turn, old.ReplyTo, s.position()
+		return &event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: &req}}, nil
+	}, &out.Seq)
+	return out, err
+}
+
+// StopTurn asks the turn's worker to end it where it is. Stopping an ended
+// turn changes nothing.
+func (s *Service) StopTurn(ctx context.Context, owner, conv, turn string) error {
+	return s.append(ctx, owner, conv, func(st *conversation.State) (*event.Event, error) {
+		t := st.Turn(turn)
+		if t == nil {
+			return nil, fault.New(fault.NotFound, "there is no turn %q in this conversation", turn)
+		}
+		if t.State.Final() || t.Stop {
+			return nil, nil
+		}
+		return &event.Event{Kind: event.KindStop, Stop: &event.Stop{Turn: turn}}, nil
+	}, nil)
+}
+
+// Rename sets a conversation's title and returns its place in the log.
+func (s *Service) Rename(ctx context.Context, owner, conv, title string) (seq uint64, err error) {
+	title = strings.TrimSpace(title)
+	if title == "" || utf8.RuneCountInString(title) > maxTitle || !utf8.ValidString(title) {
+		return 0, fault.New(fault.Invalid, "a title has 1 to %d characters", maxTitle)
+	}
+	err = s.append(ctx, owner, conv, func(*conversation.State) (*event.Event, error) {
+		return &event.Event{Kind: event.KindTitled, Titled: &event.Titled{Title: title}}, nil
+	}, &seq)
+	return seq, err
+}
+
+// Delete forgets a conversation: readers are told, its turn ends, and its
+// bytes are erased from the log. Should the node die in between, the erasing
+// is finished later: the deleted entry is handed out like a turn.
+func (s *Service) Delete(ctx context.Context, owner, conv string) (seq uint64, err error) {
+	err = s.append(ctx, owner, conv, func(*conversation.State) (*event.Event, error) {
+		return &event.Event{Kind: event.KindDeleted}, nil
+	}, &seq)
+	return seq, err
+}
+
+// append writes one In event that decide makes from the current state. It
+// decides again when another writer was first, so decide sees every entry
+// before its own. A nil event means that there is nothing to do.
+func (s *Service) append(ctx context.Context, owner, conv string, decide func(*conversation.State) (*event.Event, error), seq *uint64) error {
+	l, err := s.Open(ctx, conv)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	l.submit.Lock()
+	defer l.submit.Unlock()
+	for try := 0; ; try++ {
+		var (
+			e      *event.Event
+			expect uint64
+			prev   uint64
+		)
+		l.View(func(st *conversation.State) {
+			if !st.Exists || st.Deleted || st.By.Owner != owner {
+				err = notFound(conv)
+				return
+			}
+			expect, prev = st.InSeq, st.InSum
+			e, err = decide(st)
+		})
+		if err != nil || e == nil {
+			return err
+		}
+		r, err := s.opts.Log.Append(ctx, event.Append{Conversation: conv, Event: *e, Prev: prev, Expect: &expect})
+		if err == nil {
+			if seq != nil {
+				*seq = r.Seq
+			}
+			wait, cancel := context.WithTimeout(ctx, 2*time.Second)
+			defer cancel()
+			_ = l.Wait(wait, r.Seq) // so that the caller's next read sees it; durable either way
+			return nil
+		}
+		if !fault.Is(err, fault.Conflict) || try == 20 {
+			return err
+		}
+		// Somebody else wrote: see what, then decide again.
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		err = l.until(wait, func(st *conversation.State) bool { return st.InSeq != expect })
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// takeLeases works on whatever users asked for, until taking ends; the work
+// itself may go on until ctx ends.
+func (s *Service) takeLeases(taking, ctx context.Context) {
+	for taking.Err() == nil {
+		err := s.opts.Log.Leases(taking, s.opts.Queue, func(x event.Lease) {
+			switch {
+			case x.Entry.Event.Kind == event.KindDeleted,
+				x.Entry.Event.Said != nil && x.Entry.Event.Said.Turn != nil:
+				s.start(ctx, x)
+			default:
+				s.ack(x) // nothing to be done for it
+			}
+		})
+		if err != nil && taking.Err() == nil {
+			s.lg.Warn("taking turns was interrupted", "err", err)
+			pause(taking, 200*time.Millisecond)
+		}
+	}
+}
+
+// adopt takes up what this worker had in hand when it died, and what nobody
+// has. The claim in the log decides should another worker want the same.
+func (s *Service) adopt(ctx context.Context) {
+	orphans, err := s.opts.Orphans(ctx)
+	if err != nil {
+		s.lg.Warn("unfinished turns wait for their leases", "err", err)
+		return
+	}
+	for _, o := range orphans {
+		l, err := s.Open(ctx, o.Conversation)
+		if err != nil {
+			continue // its lease brings it
+		}
+		var turn *event.Turn
+		l.View(func(st *conversation.State) {
+			for _, t := range st.Turns() {
+				mine := st.Claim.Turn == t.ID && st.Claim.Worker == s.opts.Worker
+				if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
+					turn = &t.Turn
+				}
+			}
+		})
+		if turn != nil {
+			s.start(ctx, event.Lease{Entry: event.Entry{
+				Conversation: o.Conversation, Seq: o.Seq,
+				Event: event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: turn}},
+			}})
+		}
+		l.Close()
+	}
+}
+
+// start serves a lease unless this worker has the same one in hand already:
+// it was late to extend it, and its first goroutine extends it for both.
+func (s *Service) start(ctx context.Context, x event.Lease) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hands[x.Entry.Seq] {
+		return
+	}
+	if s.stopping {
+		s.release(x, 0) // for the next worker
+		return
+	}
+	s.hands[x.Entry.Seq] = true
+	s.turns.Go(func() {
+		s.serve(ctx, x)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.hands, x.Entry.Seq)
+	})
+}
+
+func (s *Service) ack(x event.Lease) {
+	if x.Ack == nil {
+		return // adopted: its lease comes by itself and is found done
+	}
+	if err := x.Ack(); err != nil { // it comes again and is found done
+		s.lg.Debug("acknowledging a lease", "conversation", x.Entry.Conversation, "err", err)
+	}
+}
+
+func (s *Service) release(x event.Lease, wait time.Duration) {
+	if x.Release == nil {
+		return
+	}
+	if err := x.Release(wait); err != nil {
+		s.lg.Debug("releasing a lease", "conversation", x.Entry.Conversation, "err", err)
+	}
+}
+
+// serve holds a lease while its work is done. Without a result the lease is
+// given back: another worker continues.
+func (s *Service) serve(ctx context.Context, x event.Lease) {
+	if x.Extend != nil {
+		alive := make(chan struct{})
+		defer close(alive)
+		go s.keepAlive(x, alive)
+	}
+	var err error
+	if x.Entry.Event.Kind == event.KindDeleted {
+		err = s.forget(ctx, x.Entry)
+	} else {
+		s.held.Add(1)
+		err = s.turn(ctx, x)
+		s.held.Add(-1)
+	}
+	if err == nil {
+		s.ack(x)
+		return
+	}
+	if ctx.Err() == nil && !errors.Is(err, errOvertaken) {
+		s.lg.Error("a turn could not be worked on; it is given back", "conversation", x.Entry.Conversation, "err", err)
+	}
+	wait := time.Second
+	if ctx.Err() != nil { // draining: the next worker may start at once
+		wait = 0
+	}
+	s.release(x, wait)
+}
+
+// keepAlive extends a lease until the work on it is done.
+func (s *Service) keepAlive(x event.Lease, done <-chan struct{}) {
+	beat := time.NewTicker(x.For / 3)
+	defer beat.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-beat.C:
+			if err := x.Extend(); err != nil {
+				s.lg.Debug("extending a lease", "conversation", x.Entry.Conversation, "err", err)
+			}
+		}
+	}
+}
+
+// errOvertaken says that another worker owns the turn now.
+var errOvertaken = fault.New(fault.Fenced, "another worker owns this turn")
+
+// turn brings one turn to its end, over as many attempts as it takes. nil
+// means that the turn is over, by whomever.
+func (s *Service) turn(ctx context.Context, x event.Lease) error {
+	l, err := s.Open(ctx, x.Entry.Conversation)
+	if err != nil {
+		return fmt.Errorf("open conversation: %w", err)
+	}
+	defer l.Close()
+	if err := l.Wait(ctx, x.Entry.Seq); err != nil {
+		return err
+	}
+	id := x.Entry.Event.Said.Turn.ID
+	// Turns of a conversation run one after another.
+	if err := l.until(ctx, func(st *conversation.State) bool {
+		t := st.Turn(id)
+		return t == nil || t.State.Final() || st.Deleted || st.Before(t) == nil
+	}); err != nil {
+		return err
+	}
+	select {
+	case s.running <- struct{}{}:
+		defer func() { <-s.running }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	run := &run{s: s, l: l, id: id, began: time.Now(), leased: x.Ack != nil}
+	for {
+		over, wait, err := run.attempt(ctx)
+		if over || err != nil {
+			return err
+		}
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// forget erases a deleted conversation, and once more after a while: a worker
+// may have had pieces of an answer on their way.
+func (s *Service) forget(ctx context.Context, e event.Entry) error {
+	if err := s.opts.Log.Forget(ctx, e.Conversation, e.Seq); err != nil {
+		return err
+	}
+	pause(ctx, time.Second)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.opts.Log.Forget(ctx, e.Conversation, e.Seq)
+}

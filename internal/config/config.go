@@ -1,0 +1,499 @@
+// Package config reads what a node shall be: one file, the PARLEY_* variables
+// and the flags, checked strictly and all at once. One table says for every
+// setting its key, type, default, bounds, variable and flag; the file reader,
+// the flags, the documentation and the schema are made from it. What may live
+// here: that table, its readers and writers. What a setting does belongs to
+// the part that it sets.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/secret"
+)
+
+// Config is one node's settings, complete and checked. Load makes it.
+type Config struct {
+	Listen     string // HOST:PORT; port 0 takes a free one
+	Data       string // directory of log, store and pid file; absolute
+	Cache      string // directory of the embedded engine's parts; absolute
+	Region     string
+	Keys       []Key    // who may use the API; empty only on loopback
+	Engines    []Engine // the first is the default; empty: find one (see Auto)
+	Bots       []Bot    // at least one; the first is the default
+	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
+	TLS        TLS
+	Log        Log
+	Limits     Limits
+	Checkpoint time.Duration // between two checkpoints of an answer
+	Heartbeat  time.Duration // between two signs of life on an event stream
+	Session    time.Duration // lifetime of a browser's session
+	Patience   time.Duration // how long an answer waits for an engine to come back
+	Drain      time.Duration // how long a stopping node waits for what runs
+
+	Model       string // wanted of the engine that Auto finds, or of the shortcut; "" = its default
+	ModelSource string // asked first for the embedded engine's parts: a directory or URL
+	Offline     bool   // fetch nothing
+
+	// Warnings are sentences about what is legal but looks like a mistake.
+	Warnings []string
+
+	engine    string // the shortcut: "", "embedded", "demo" or a URL
+	engineKey secret.String
+	system    string
+	key       Key // the shortcut
+
+	from map[string]Source // of every key of the table that is set
+}
+
+// Key may use the API.
+type Key struct {
+	Name string
+	Hash secret.Hash
+}
+
+// The kinds of engine.
+const (
+	OpenAI   = "openai"   // any server with the OpenAI API
+	Embedded = "embedded" // llama.cpp in a child process of this node
+	Demo     = "demo"     // canned text, and says so
+)
+
+// Engine is one engine to use.
+type Engine struct {
+	Name    string
+	Kind    string        // OpenAI, Embedded or Demo
+	URL     string        // OpenAI: the API's base, for example http://127.0.0.1:11434/v1
+	Key     secret.String // OpenAI: sent to the server
+	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server" or "ollama"; "" is "auto"
+	Models  []string      // served under these names; empty: what the engine lists. Embedded: one id or path
+	Resume  lm.Policy     // "" = what kind and dialect promise
+	Slots   int           // answers at once; 0 = the engine's own
+	Context int           // Embedded: tokens of one conversation's window; 0 = the model's own, within reason
+	Threads int           // Embedded: processor threads; 0 = one for each physical core
+	Timeout time.Duration // longest silence in the middle of an answer
+}
+
+// Bot says how answers are made.
+type Bot struct {
+	ID      string
+	Name    string
+	System  string
+	Model   string // "" = the default engine's first
+	Params  lm.Params
+	Resume  lm.Policy // "" = the engine's
+	History int       // most tokens of prompt; 0 = as many as fit
+}
+
+// TLS names the certificate to serve with; both or none.
+type TLS struct{ Cert, Key string }
+
+// Log says what the node writes about itself.
+type Log struct {
+	Level  string // debug, info, warn, error
+	Format string // text or json
+}
+
+// Limits bound what one client may ask for.
+type Limits struct {
+	Message int64 // bytes of one message's text
+	Body    int64 // bytes of one request's body
+	Queue   int   // turns held or queued before new ones are refused
+	Running int   // turns worked on at once
+	Reserve int64 // bytes kept free on the data directory's disk
+}
+
+// Auto reports whether no engine is named, so that one is to be looked for.
+func (c Config) Auto() bool { return len(c.Engines) == 0 }
+
+// Loopback reports whether only this machine can reach Listen.
+func (c Config) Loopback() bool { return loopback(c.Listen) }
+
+// Addr returns what to bind: Listen with its port.
+func (c Config) Addr() string { return c.Listen }
+
+// Source returns where a setting of the table came from.
+func (c Config) Source(key string) Source { return c.from[key] }
+
+// Input is what Load reads. The zero Input gives the defaults.
+type Input struct {
+	Path    string            // of the file; "" = none
+	Environ []string          // as os.Environ; only PARLEY_*, XDG_*, HOME and what references name are read
+	Flags   map[string]string // by flag name, only those that were given
+}
+
+// Load reads file, variables and flags, later ones winning. If anything is
+// wrong the error is Problems, with everything that is.
+func Load(in Input) (Config, error) {
+	l := newLoader(in.Environ)
+	c := l.defaults()
+	if in.Path != "" {
+		l.file(&c, in.Path)
+	}
+	l.environment(&c)
+	l.flags(&c, in.Flags)
+	l.finish(&c)
+	if len(l.problems) > 0 {
+		return Config{}, l.problems.sorted()
+	}
+	return c, nil
+}
+
+// Parse is Load of a file's bytes; name stands in the problems' places.
+func Parse(name string, text []byte, environ []string) (Config, error) {
+	l := newLoader(environ)
+	c := l.defaults()
+	l.text(&c, name, text)
+	l.environment(&c)
+	l.finish(&c)
+	if len(l.problems) > 0 {
+		return Config{}, l.problems.sorted()
+	}
+	return c, nil
+}
+
+// Default returns the settings of a node without file, flags or PARLEY_*
+// variables.
+func Default() Config {
+	l := newLoader(os.Environ())
+	l.ignorePrefix = true
+	c := l.defaults()
+	l.finish(&c)
+	return c
+}
+
+// loader is one reading. Everything that is wrong is added to problems.
+type loader struct {
+	env          map[string]string
+	ignorePrefix bool // no PARLEY_* variable counts
+	base         string
+	at           Source           // of what is being read
+	lost         map[string]error // defaults that can't be had here
+	problems     Problems
+}
+
+func newLoader(environ []string) *loader {
+	l := &loader{env: map[string]string{}, lost: map[string]error{}}
+	for _, kv := range environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			l.env[k] = v
+		}
+	}
+	return l
+}
+
+func (l *loader) getenv(name string) (string, bool) {
+	v, ok := l.env[name]
+	return v, ok
+}
+
+func (l *loader) problem(key, hint, format string, args ...any) {
+	l.problems = append(l.problems, Problem{Place: l.at, Key: key, Text: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (l *loader) defaults() Config {
+	c := Config{from: map[string]Source{}}
+	for _, r := range settings() {
+		if r.set == nil || r.Default == "" {
+			continue
+		}
+		v, err := r.fallback(l)
+		if err == nil {
+			err = r.set(&c, v, l)
+		}
+		if err != nil {
+			l.lost[r.Key] = err // a problem only if nothing else is given
+		}
+		c.from[r.Key] = Source{Kind: FromDefault}
+	}
+	return c
+}
+
+// maxFile bounds the file; a real one has a few KiB.
+const maxFile = 1 << 20
+
+func (l *loader) file(c *Config, path string) {
+	l.at = Source{Kind: FromFile, Name: path}
+	f, err := os.Open(path)
+	if err != nil {
+		l.problem("", "", "the file can't be read: %v", errors.Unwrap(err))
+		return
+	}
+	defer func() { _ = f.Close() }()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		l.problem("", "", "the file can't be read: %v", err)
+		return
+	}
+	if abs, err := filepath.Abs(path); err == nil {
+		l.base = filepath.Dir(abs)
+	}
+	l.text(c, path, b)
+	l.base = ""
+}
+
+func (l *loader) environment(c *Config) {
+	if l.ignorePrefix {
+		return
+	}
+	known := map[string]bool{}
+	var words []string
+	for _, r := range settings() {
+		known[r.Env] = true
+		words = append(words, strings.TrimPrefix(r.Env, "PARLEY_"))
+		v, ok := l.env[r.Env]
+		if r.Env == "" || !ok || v == "" {
+			continue
+		}
+		l.at = Source{Kind: FromEnv, Name: r.Env}
+		l.setText(c, r, v)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.env)) {
+		if !strings.HasPrefix(name, "PARLEY_") || known[name] {
+			continue
+		}
+		// An orchestrator sets PARLEY_PORT and the like for a service named
+		// parley, so an unknown variable is only worth a word if it looks like
+		// one of ours.
+		if near := Nearest(strings.TrimPrefix(name, "PARLEY_"), words); near != "" {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("the variable %s is not known and ignored: did you mean PARLEY_%s?", name, near))
+		}
+	}
+}
+
+func (l *loader) flags(c *Config, flags map[string]string) {
+	rows := settings()
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		l.at = Source{Kind: FromFlag, Name: "--" + name}
+		i := slices.IndexFunc(rows, func(r row[Config]) bool { return r.Flag == name })
+		if i < 0 {
+			l.problem("", "", "there is no such flag")
+			continue
+		}
+		l.setText(c, rows[i], flags[name])
+	}
+}
+
+// setText sets a row from a variable or flag, where a list is written with
+// commas.
+func (l *loader) setText(c *Config, r row[Config], text string) {
+	values := []string{text}
+	if r.Kind == KindTexts {
+		values = nil
+		for v := range strings.SplitSeq(text, ",") {
+			if v = strings.TrimSpace(v); v != "" {
+				values = append(values, v)
+			}
+		}
+	}
+	if err := r.set(c, values, l); err != nil {
+		l.problem(r.Key, r.hint(), "%v", err)
+		return
+	}
+	c.from[r.Key] = l.at
+}
+
+// finish turns the shortcuts into what they stand for and checks what spans
+// several settings.
+func (l *loader) finish(c *Config) {
+	l.finishEngines(c)
+	l.finishBots(c)
+	l.finishKeys(c)
+	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
+		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {
+			l.problem(key, "", "%v", l.lost[key])
+		}
+	}
+	l.at = c.from["listen"]
+	if c.Listen != "" && !loopback(c.Listen) && len(c.Keys) == 0 && !l.failed("key") {
+		l.problem("listen", `make a key with "parley key", then set PARLEY_KEY, give --key, or put it under keys: in the file; or listen on 127.0.0.1`,
+			"other machines can reach %s, so a key is required", c.Listen)
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		l.at = c.from["tls.cert"]
+		if c.TLS.Cert == "" {
+			l.at = c.from["tls.key"]
+		}
+		l.problem("tls", "name both files, or neither", "a certificate needs its key and a key its certificate")
+	}
+	if c.Limits.Message > c.Limits.Body {
+		l.at = c.from["limits.message"]
+		l.problem("limits.message", "", "%s is more than limits.body (%s) lets through", showSize(c.Limits.Message), showSize(c.Limits.Body))
+	}
+	if c.Session > 0 && c.Heartbeat > 0 && c.Session < c.Heartbeat {
+		l.at = c.from["session"]
+		l.problem("session", "", "shorter than heartbeat")
+	}
+}
+
+// failed reports whether a problem with this key, or one below it, is known.
+func (l *loader) failed(key string) bool {
+	return slices.ContainsFunc(l.problems, func(p Problem) bool {
+		return p.Key == key || strings.HasPrefix(p.Key, key+"s[") || p.Key == key+"s"
+	})
+}
+
+func (l *loader) finishEngines(c *Config) {
+	short, list := c.from["engine"], c.from["engines"]
+	if c.engine != "" && len(c.Engines) > 0 {
+		if short.Kind == FromFile {
+			l.at = short
+			l.problem("engine", "keep one of the two", "engine is the short form of engines, which is here too (line %d)", list.Line)
+			return
+		}
+		// A flag or variable replaces the file's list for this run.
+	}
+	if c.engine != "" {
+		c.from["engines"] = short
+	}
+	switch c.engine {
+	case "":
+	case Embedded, Demo:
+		c.Engines = []Engine{{Name: c.engine, Kind: c.engine, Models: one(c.Model), Timeout: defaultStall}}
+	default:
+		c.Engines = []Engine{{Name: "openai", Kind: OpenAI, URL: c.engine, Key: c.engineKey, Dialect: "auto", Models: one(c.Model), Timeout: defaultStall}}
+	}
+	if !c.engineKey.Empty() && (c.engine == "" || c.engine == Embedded || c.engine == Demo) {
+		l.at = c.from["engine_key"]
+		l.problem("engine_key", "name the server with engine: URL, or give the entry under engines: its own key", "there is no engine to send the key to")
+	}
+	seen := map[string]bool{}
+	for i, e := range c.Engines {
+		key := fmt.Sprintf("engines[%d]", i)
+		l.at = sourceOf(c, key, "engines")
+		if e.Name != "" && seen[e.Name] {
+			l.problem(key+".name", "", "%q is the name of another engine too", e.Name)
+		}
+		seen[e.Name] = true
+		l.checkEngine(key, e)
+	}
+}
+
+func (l *loader) checkEngine(key string, e Engine) {
+	openAI, embedded := e.Kind == OpenAI, e.Kind == Embedded
+	if e.Kind == "" {
+		return // that is a problem already
+	}
+	if openAI && e.URL == "" && !l.failedAt(key+".url") {
+		l.problem(key+".url", `for example "http://127.0.0.1:11434/v1"`, "an engine of kind openai needs the base URL of its API")
+	}
+	if !openAI && (e.URL != "" || !e.Key.Empty() || e.Dialect != "") {
+		l.problem(key, "url, key and dialect belong to kind openai", "an engine of kind %s has no server to reach", e.Kind)
+	}
+	if !embedded && (e.Context != 0 || e.Threads != 0) {
+		l.problem(key, "context and threads belong to kind embedded", "an engine of kind %s decides that itself", e.Kind)
+	}
+	if embedded && len(e.Models) > 1 {
+		l.problem(key+".models", "make one engine for each model", "an embedded engine serves one model")
+	}
+	if openAI && (e.Resume == lm.Exact || e.Resume == lm.Quick) {
+		l.problem(key+".resume", "prefill, restart or fail", "%q needs token ids, which only the embedded engine gives", e.Resume)
+	}
+	if embedded && e.Resume == lm.Prefill {
+		l.problem(key+".resume", "exact, quick, restart or fail", "the embedded engine continues by token ids, not by text")
+	}
+}
+
+func (l *loader) failedAt(key string) bool {
+	return slices.ContainsFunc(l.problems, func(p Problem) bool { return p.Key == key })
+}
+
+func (l *loader) finishBots(c *Config) {
+	if len(c.Bots) == 0 {
+		c.Bots = []Bot{{ID: "default", Name: "Parley", System: "You are a helpful assistant."}}
+	}
+	if c.system != "" {
+		c.Bots[0].System = c.system
+	}
+	seen := map[string]bool{}
+	for i := range c.Bots {
+		b := &c.Bots[i]
+		key := fmt.Sprintf("bots[%d]", i)
+		if b.ID != "" && seen[b.ID] {
+			l.at = sourceOf(c, key, "bots")
+			l.problem(key+".id", "", "%q is the id of another bot too", b.ID)
+		}
+		seen[b.ID] = true
+		if b.Name == "" {
+			b.Name = b.ID
+		}
+	}
+}
+
+func (l *loader) finishKeys(c *Config) {
+	if c.key.Hash != "" {
+		c.key.Name = "default"
+		if _, ok := c.from["keys"]; !ok {
+			c.from["keys"] = c.from["key"]
+		}
+		c.Keys = append(c.Keys, c.key)
+	}
+	names, hashes := map[string]bool{}, map[secret.Hash]bool{}
+	for i, k := range c.Keys {
+		key := fmt.Sprintf("keys[%d]", i)
+		l.at = sourceOf(c, key, "keys")
+		if k.Name != "" && names[k.Name] {
+			l.problem(key+".name", "", "%q is the name of another key too", k.Name)
+		}
+		if k.Hash != "" && hashes[k.Hash] {
+			l.problem(key+".key", "", "the same key stands here twice")
+		}
+		names[k.Name], hashes[k.Hash] = true, true
+	}
+}
+
+func sourceOf(c *Config, keys ...string) Source {
+	for _, k := range keys {
+		if s, ok := c.from[k]; ok {
+			return s
+		}
+	}
+	return Source{}
+}
+
+func one(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// loopback reports whether only this machine can reach HOST:PORT. Names other
+// than localhost are not trusted: what they mean can change.
+func loopback(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func checkListen(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", s)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("the port of %q is not a number from 0 to 65535", s)
+	}
+	if strings.ContainsAny(host, " /?#@") {
+		return fmt.Errorf("the host of %q is not a name or an address", s)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/secret"
+)
+
+// defaultStall is the longest silence in the middle of an answer.
+const defaultStall = 60 * time.Second
+
+// Settings describes every setting, in the order of the documentation.
+func Settings() []Row {
+	rows := settings()
+	out := make([]Row, len(rows))
+	for i, r := range rows {
+		out[i] = r.Row
+	}
+	return out
+}
+
+// settings is the table. It is a function so that nobody can change it.
+func settings() []row[Config] {
+	return append(append(nodeSettings(), modelSettings()...), tuningSettings()...)
+}
+
+func nodeSettings() []row[Config] {
+	return []row[Config]{
+		text(Row{
+			Key: "listen", Default: "127.0.0.1:8470", Env: "PARLEY_LISTEN", Flag: "listen", Bounds: "HOST:PORT",
+			Doc: "Where the page and the API answer. Port 0 takes a free one. An address that other machines can reach needs a key.",
+		},
+			func(c *Config) *string { return &c.Listen }, checkListen),
+		within(path(Row{
+			Key: "data", Default: "the user's data directory + /parley", Env: "PARLEY_DATA", Flag: "data",
+			Doc: "Directory of everything that is said: log, store and pid file. One running node to a directory.",
+		},
+			func(c *Config) *string { return &c.Data }), (*loader).dataDir),
+		within(path(Row{
+			Key: "cache", Default: "the user's cache directory + /parley", Env: "PARLEY_CACHE", Flag: "cache",
+			Doc: "Directory of the embedded engine's library and models. It can be thrown away.",
+		},
+			func(c *Config) *string { return &c.Cache }), (*loader).cacheDir),
+		text(Row{
+			Key: "region", Default: "local", Env: "PARLEY_REGION", Flag: "region", Bounds: "1 to 32 of a-z and 0-9",
+			Doc: "Name of this node's region. It stands in the ids of new conversations and never changes afterwards.",
+		},
+			func(c *Config) *string { return &c.Region }, matches(regionForm, "1 to 32 of a-z and 0-9")),
+		apiKey(Row{
+			Key: "key", Env: "PARLEY_KEY", Flag: "key",
+			Doc: "One API key, named default: the short form of keys. `parley key` makes one and its hash.",
+		},
+			func(c *Config) *secret.Hash { return &c.key.Hash }),
+		itemList(Row{Key: "keys", Doc: "Who may use the API."}, keySettings(), 1000, func(c *Config) *[]Key { return &c.Keys }),
+		texts(Row{
+			Key: "origins", Env: "PARLEY_ORIGINS", Bounds: "scheme://host[:port]",
+			Doc: "Web origins, besides the node's own, whose pages may call the API with a browser's credentials.",
+		},
+			func(c *Config) *[]string { return &c.Origins }, 100, 300, checkOrigin),
+		path(Row{
+			Key: "tls.cert", Env: "PARLEY_TLS_CERT", Flag: "tls-cert",
+			Doc: "Certificate chain to serve HTTPS with, as a PEM file. Without it the node speaks HTTP.",
+		},
+			func(c *Config) *string { return &c.TLS.Cert }),
+		path(Row{Key: "tls.key", Env: "PARLEY_TLS_KEY", Flag: "tls-key", Doc: "The certificate's private key, as a PEM file."},
+			func(c *Config) *string { return &c.TLS.Key }),
+		duration(Row{
+			Key: "session", Default: "720h", Env: "PARLEY_SESSION",
+			Doc: "How long a browser that does not come back keeps its conversations' session.",
+		},
+			func(c *Config) *time.Duration { return &c.Session }, time.Minute, 400*24*time.Hour),
+	}
+}
+
+func modelSettings() []row[Config] {
+	return []row[Config]{
+		text(Row{
+			Key: "engine", Env: "PARLEY_ENGINE", Flag: "engine", Bounds: "embedded, demo, or the base URL of an OpenAI-compatible API",
+			Doc: "The engine: the short form of engines. Without either, an engine that runs on this machine or is named by OPENAI_BASE_URL and OPENAI_API_KEY is used, else the embedded one.",
+		},
+			func(c *Config) *string { return &c.engine }, checkEngineWord),
+		hidden(Row{Key: "engine_key", Env: "PARLEY_ENGINE_KEY", Doc: "Key that is sent to the server that engine names."},
+			func(c *Config, s secret.String) { c.engineKey = s }, func(c *Config) bool { return !c.engineKey.Empty() }),
+		text(Row{
+			Key: "model", Env: "PARLEY_MODEL", Flag: "model",
+			Doc: "Model of that engine: a name that the server knows, an id of `parley model list`, or the path of a GGUF file. Without it, the engine's first.",
+		},
+			func(c *Config) *string { return &c.Model }, atMost(1024)).relative(),
+		text(Row{Key: "system", Env: "PARLEY_SYSTEM", Flag: "system", Doc: "System prompt of the first bot: what it is and how it shall answer."},
+			func(c *Config) *string { return &c.system }, atMost(64<<10)),
+		itemList(Row{Key: "engines", Doc: "The engines. The first is the default; a model is looked for in all of them, in this order."},
+			engineSettings(), 100, func(c *Config) *[]Engine { return &c.Engines }),
+		itemList(Row{Key: "bots", Doc: "Who answers. The first is the default. Without any there is one, with id default."},
+			botSettings(), 100, func(c *Config) *[]Bot { return &c.Bots }),
+		text(Row{
+			Key: "model_source", Env: "PARLEY_MODEL_SOURCE", Flag: "model-source",
+			Doc: "Directory or base URL that is asked first for the embedded engine's library and models, for machines without a way out.",
+		},
+			func(c *Config) *string { return &c.ModelSource }, atMost(4096)),
+		toggle(Row{
+			Key: "offline", Default: "false", Env: "PARLEY_OFFLINE", Flag: "offline",
+			Doc: "Fetch nothing from outside (model_source is still asked).",
+		},
+			func(c *Config) *bool { return &c.Offline }),
+	}
+}
+
+func tuningSettings() []row[Config] {
+	return []row[Config]{
+		choice(Row{Key: "log.level", Default: "info", Env: "PARLEY_LOG_LEVEL", Flag: "log-level", Doc: "The least severe lines that the node writes about itself."},
+			func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error"),
+		choice(Row{Key: "log.format", Default: "text", Env: "PARLEY_LOG_FORMAT", Flag: "log-format", Doc: "How these lines are written, to standard error."},
+			func(c *Config) *string { return &c.Log.Format }, "text", "json"),
+		size(Row{Key: "limits.message", Default: "256KiB", Env: "PARLEY_LIMITS_MESSAGE", Doc: "Longest text of one message."},
+			func(c *Config) *int64 { return &c.Limits.Message }, 1<<10, 2<<20),
+		size(Row{Key: "limits.body", Default: "4MiB", Env: "PARLEY_LIMITS_BODY", Doc: "Longest body of one request."},
+			func(c *Config) *int64 { return &c.Limits.Body }, 4<<10, 64<<20),
+		number(Row{Key: "limits.running", Default: "256", Env: "PARLEY_LIMITS_RUNNING", Doc: "Answers that this node works on at once; more wait in the queue."},
+			func(c *Config) *int { return &c.Limits.Running }, 1, 100_000),
+		number(Row{Key: "limits.queue", Default: "4096", Env: "PARLEY_LIMITS_QUEUE", Doc: "Answers that may wait or run before new messages are refused for a while."},
+			func(c *Config) *int { return &c.Limits.Queue }, 1, 1_000_000),
+		size(Row{Key: "limits.reserve", Default: "64MiB", Env: "PARLEY_LIMITS_RESERVE", Doc: "Room kept free on the data directory's disk: below it nothing new is taken in, reading goes on."},
+			func(c *Config) *int64 { return &c.Limits.Reserve }, 1<<20, 1<<40),
+		duration(Row{Key: "checkpoint", Default: "40ms", Env: "PARLEY_CHECKPOINT", Doc: "How often a running answer is made durable and shown. Shorter is smoother, longer costs less disk."},
+			func(c *Config) *time.Duration { return &c.Checkpoint }, 10*time.Millisecond, 5*time.Second),
+		duration(Row{Key: "heartbeat", Default: "15s", Env: "PARLEY_HEARTBEAT", Doc: "Pause after which a silent event stream carries a sign of life, so that proxies keep it open and clients notice its death."},
+			func(c *Config) *time.Duration { return &c.Heartbeat }, time.Second, 5*time.Minute),
+		duration(Row{Key: "patience", Default: "2m", Env: "PARLEY_PATIENCE", Doc: "How long an answer waits for an engine that is down before it fails."},
+			func(c *Config) *time.Duration { return &c.Patience }, time.Second, time.Hour),
+		duration(Row{Key: "drain", Default: "10s", Env: "PARLEY_DRAIN", Doc: "How long a stopping node waits for running requests before it cuts them. Answers go on after the next start."},
+			func(c *Config) *time.Duration { return &c.Drain }, 100*time.Millisecond, 10*time.Minute),
+	}
+}
+
+func keySettings() []row[Key] {
+	return []row[Key]{
+		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Who holds it; shown in logs, and owner of what it creates."},
+			func(k *Key) *string { return &k.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
+		apiKey(Row{Key: "key", Required: true, Doc: "The key: its hash as `parley key` prints it, env:NAME, file:PATH, or the key itself."},
+			func(k *Key) *secret.Hash { return &k.Hash }),
+	}
+}
+
+func engineSettings() []row[Engine] {
+	return []row[Engine]{
+		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its name in metrics, messages and answers."},
+			func(e *Engine) *string { return &e.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
+		required(choice(Row{Key: "kind", Doc: "Any server with the OpenAI API; llama.cpp inside this node; or canned text that says so."},
+			func(e *Engine) *string { return &e.Kind }, OpenAI, Embedded, Demo)),
+		text(Row{Key: "url", Bounds: "http(s)://host[:port]/path", Doc: "openai: the base of the API, usually ending in /v1."},
+			func(e *Engine) *string { return &e.URL }, checkURL),
+		hidden(Row{Key: "key", Doc: "openai: key that is sent to the server: env:NAME, file:PATH, or the key itself."},
+			func(e *Engine, s secret.String) { e.Key = s }, func(e *Engine) bool { return !e.Key.Empty() }),
+		choice(Row{Key: "dialect", Doc: "openai: whose habits the server has. auto asks it."},
+			func(e *Engine) *string { return &e.Dialect }, "auto", "generic", "openai", "azure", "vllm", "llama-server", "ollama"),
+		texts(Row{Key: "models", Doc: "Models to serve, by the engine's names. Without it, all that the server lists. embedded: one id of `parley model list`, or the path of a GGUF file."},
+			func(e *Engine) *[]string { return &e.Models }, 100, 1024, nil).relative(),
+		policy(Row{Key: "resume", Doc: "How an answer that was cut is continued. Without it, the best that the engine can promise."},
+			func(e *Engine) *lm.Policy { return &e.Resume }),
+		number(Row{Key: "slots", Doc: "Answers at once; more wait. Without it, what the engine says."},
+			func(e *Engine) *int { return &e.Slots }, 1, 4096),
+		number(Row{Key: "context", Doc: "embedded: tokens of prompt and answer together."},
+			func(e *Engine) *int { return &e.Context }, 256, 1<<20),
+		number(Row{Key: "threads", Doc: "embedded: processor threads. Without it, one for each physical core."},
+			func(e *Engine) *int { return &e.Threads }, 1, 1024),
+		duration(Row{Key: "timeout", Default: "1m", Doc: "Longest silence in the middle of an answer before the engine counts as hung."},
+			func(e *Engine) *time.Duration { return &e.Timeout }, 100*time.Millisecond, time.Hour),
+	}
+}
+
+func botSettings() []row[Bot] {
+	return []row[Bot]{
+		text(Row{Key: "id", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its id in the API."},
+			func(b *Bot) *string { return &b.ID }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
+		text(Row{Key: "name", Doc: "What people see. Without it, the id."}, func(b *Bot) *string { return &b.Name }, atMost(200)),
+		text(Row{Key: "system", Doc: "System prompt: what it is and how it shall answer."}, func(b *Bot) *string { return &b.System }, atMost(64<<10)),
+		text(Row{Key: "model", Doc: "Without it, the default engine's first."}, func(b *Bot) *string { return &b.Model }, atMost(1024)),
+		decimal(Row{Key: "temperature", Doc: "0 always takes the likeliest token."}, func(b *Bot) **float64 { return &b.Params.Temperature }, 0, 5),
+		decimal(Row{Key: "top_p", Doc: "Samples from the likeliest tokens that make up this share."}, func(b *Bot) **float64 { return &b.Params.TopP }, 0, 1),
+		optNumber(Row{Key: "top_k", Doc: "Samples from this many of the likeliest tokens; 0 from all."}, func(b *Bot) **int { return &b.Params.TopK }, 0, 1_000_000),
+		decimal(Row{Key: "min_p", Doc: "Drops tokens less likely than this share of the likeliest."}, func(b *Bot) **float64 { return &b.Params.MinP }, 0, 1),
+		decimal(Row{Key: "repeat_penalty", Doc: "Over 1 makes repetition less likely."}, func(b *Bot) **float64 { return &b.Params.RepeatPenalty }, 0.1, 10),
+		decimal(Row{Key: "presence_penalty", Doc: "Over 0 makes tokens that occurred less likely."}, func(b *Bot) **float64 { return &b.Params.PresencePenalty }, -2, 2),
+		decimal(Row{Key: "frequency_penalty", Doc: "Over 0 makes tokens less likely the more often they occurred."}, func(b *Bot) **float64 { return &b.Params.FrequencyPenalty }, -2, 2),
+		number(Row{Key: "max_tokens", Doc: "Longest answer. Without it, as much as the window holds."}, func(b *Bot) *int { return &b.Params.MaxTokens }, 1, 1<<20),
+		texts(Row{Key: "stop", Doc: "Texts that end the answer and are not shown."}, func(b *Bot) *[]string { return &b.Params.Stop }, 16, 256, nil),
+		optNumber(Row{Key: "seed", Doc: "Makes sampling repeatable where the engine can."}, func(b *Bot) **int64 { return &b.Params.Seed }, -1<<63, 1<<63-1),
+		policy(Row{Key: "resume", Doc: "How its cut answers are continued, where the engine offers a choice."}, func(b *Bot) *lm.Policy { return &b.Resume }),
+		number(Row{Key: "history", Doc: "Most tokens of the conversation that are sent. Without it, as many as fit."}, func(b *Bot) *int { return &b.History }, 64, 1<<20),
+	}
+}
+
+func within(r row[Config], f func(*loader) (string, error)) row[Config] {
+	r.defaultFunc = f
+	return r
+}
+
+func required(r row[Engine]) row[Engine] {
+	r.Required = true
+	return r
+}
+
+func checkEngineWord(v string) error {
+	if v == Embedded || v == Demo {
+		return nil
+	}
+	if near := Nearest(v, []string{Embedded, Demo}); near != "" {
+		return fmt.Errorf("%q is no engine: did you mean %q?", clip(v), near)
+	}
+	if checkURL(v) != nil {
+		return fmt.Errorf("%q is no engine", clip(v))
+	}
+	return nil
+}
+
+// dataDir is where this kind of system keeps what a program must not lose.
+func (l *loader) dataDir() (string, error) {
+	switch home := l.home(); {
+	case runtime.GOOS == "windows" && l.env["LOCALAPPDATA"] != "":
+		return filepath.Join(l.env["LOCALAPPDATA"], "parley"), nil
+	case filepath.IsAbs(l.env["XDG_DATA_HOME"]):
+		return filepath.Join(l.env["XDG_DATA_HOME"], "parley"), nil
+	case home != "" && runtime.GOOS == "darwin":
+		return filepath.Join(home, "Library", "Application Support", "parley"), nil
+	case home != "":
+		return filepath.Join(home, ".local", "share", "parley"), nil
+	}
+	return "", errors.New("this user has no home directory: set PARLEY_DATA or --data")
+}
+
+func (l *loader) cacheDir() (string, error) {
+	switch home := l.home(); {
+	case runtime.GOOS == "windows" && l.env["LOCALAPPDATA"] != "":
+		return filepath.Join(l.env["LOCALAPPDATA"], "parley", "cache"), nil
+	case filepath.IsAbs(l.env["XDG_CACHE_HOME"]):
+		return filepath.Join(l.env["XDG_CACHE_HOME"], "parley"), nil
+	case home != "" && runtime.GOOS == "darwin":
+		return filepath.Join(home, "Library", "Caches", "parley"), nil
+	case home != "":
+		return filepath.Join(home, ".cache", "parley"), nil
+	}
+	return "", errors.New("this user has no home directory: set PARLEY_CACHE or --cache")
+}
+
+func (l *loader) home() string {
+	for _, name := range []string{"HOME", "USERPROFILE"} {
+		if h := l.env[name]; filepath.IsAbs(h) {
+			return h
+		}
+	}
+	return ""
+}

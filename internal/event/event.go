@@ -1,0 +1,288 @@
+// Package event is what can be written into a conversation's log: the kinds of
+// entry, their payloads, and the ids that tie them together. The log stores
+// entries, conversation folds them, project copies them into the store; all
+// three agree here.
+package event
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// Class says who writes an entry and under which rule. Each class of a
+// conversation is a chain of its own: every entry carries the checksum of the
+// one before it in its class.
+type Class string
+
+// The classes.
+const (
+	// In is written on behalf of users (and for titles): created, said, stop,
+	// titled, deleted. Optimistic concurrency on the class: one order, and a
+	// repeated id is found by reading.
+	In Class = "in"
+	// Claim is written by a worker that takes a turn; optimistic concurrency
+	// on the class, so that of two workers one wins. The newest claim of a
+	// conversation owns its Out and Done: an entry of an older claim that comes
+	// later in the log is void for every reader.
+	Claim Class = "claim"
+	// Out is the running answer: resumed and delta, many in flight.
+	Out Class = "out"
+	// Done ends a turn: ended. Refused by the log if a newer claim exists.
+	Done Class = "done"
+)
+
+// Kind is the type of an entry's payload.
+type Kind string
+
+// The kinds.
+const (
+	KindCreated Kind = "created" // In: Created
+	KindSaid    Kind = "said"    // In: Said
+	KindStop    Kind = "stop"    // In: Stop
+	KindTitled  Kind = "titled"  // In: Titled
+	KindDeleted Kind = "deleted" // In: no payload; all else of the conversation is gone or about to go
+	KindClaimed Kind = "claimed" // Claim: Claimed
+	KindResumed Kind = "resumed" // Out: Resumed
+	KindDelta   Kind = "delta"   // Out: Delta
+	KindEnded   Kind = "ended"   // Done: Ended
+)
+
+// ClassOf returns the class that a kind is written under.
+func ClassOf(k Kind) Class {
+	switch k {
+	case KindClaimed:
+		return Claim
+	case KindResumed, KindDelta:
+		return Out
+	case KindEnded:
+		return Done
+	}
+	return In
+}
+
+// Entry is one record of the log.
+type Entry struct {
+	Conversation string
+	Seq          uint64 // position in the conversation's stream: grows along a conversation, with gaps
+	Time         time.Time
+	Event        Event
+	Sum          uint64 // checksum over Prev, place and payload
+	Prev         uint64 // Sum of the entry before it in its class, 0 for the first
+	Damaged      bool   // Sum does not match what was read: Event is not to be trusted
+}
+
+// Event is what is written: exactly one of the payloads, by Kind.
+type Event struct {
+	Kind    Kind     `json:"k"`
+	Created *Created `json:"created,omitempty"`
+	Said    *Said    `json:"said,omitempty"`
+	Stop    *Stop    `json:"stop,omitempty"`
+	Titled  *Titled  `json:"titled,omitempty"`
+	Claimed *Claimed `json:"claimed,omitempty"`
+	Resumed *Resumed `json:"resumed,omitempty"`
+	Delta   *Delta   `json:"delta,omitempty"`
+	Ended   *Ended   `json:"ended,omitempty"`
+}
+
+// Created begins a conversation.
+type Created struct {
+	Owner   string `json:"owner"` // user id; only this user sees the conversation
+	Bot     string `json:"bot"`
+	Channel string `json:"channel"` // "web", "api", "responses", ...
+	Title   string `json:"title,omitempty"`
+	Hidden  bool   `json:"hidden,omitempty"` // not in the user's list (one-off API answers)
+}
+
+// Said is a user's activity, the request for a turn, or both at once, so that
+// an acknowledged activity can't be without its turn.
+type Said struct {
+	Activity *activity.Activity `json:"activity,omitempty"` // nil: regenerate the answer to Turn.ReplyTo
+	Turn     *Turn              `json:"turn,omitempty"`     // nil: nothing is to be answered
+	Title    string             `json:"title,omitempty"`    // proposed by the first message; never replaces a title
+}
+
+// Turn asks for an answer.
+type Turn struct {
+	ID       string     `json:"id"`
+	ReplyTo  string     `json:"replyTo"`            // id of the activity to answer
+	Position int        `json:"position,omitempty"` // turns before it in the node's queue when it was accepted
+	Model    string     `json:"model,omitempty"`    // "" = the bot's
+	System   *string    `json:"system,omitempty"`   // nil = the bot's
+	Params   *lm.Params `json:"params,omitempty"`   // nil = the bot's
+	Resume   lm.Policy  `json:"resume,omitempty"`   // "" = the bot's, then the engine's
+	// Context stands before the activity in the prompt, in this turn and in
+	// those that follow it: what an API client gave as earlier messages.
+	Context []lm.Message `json:"context,omitempty"`
+	// NoRestart: the channel can't take back text, so a cut answer that can't
+	// be continued fails.
+	NoRestart bool            `json:"noRestart,omitempty"`
+	Extra     json.RawMessage `json:"extra,omitempty"` // what the channel must remember of the request
+}
+
+// Stop asks the worker of a turn to end it where it is.
+type Stop struct {
+	Turn string `json:"turn"`
+}
+
+// Titled names the conversation.
+type Titled struct {
+	Title string `json:"title"`
+	Auto  bool   `json:"auto,omitempty"` // proposed, not chosen by the user
+}
+
+// Claimed takes a turn for a worker at an attempt.
+type Claimed struct {
+	Turn    string `json:"turn"`
+	Attempt int    `json:"attempt"` // 1, 2, ...
+	Worker  string `json:"worker"`
+	Region  string `json:"region"`
+}
+
+// Resumed opens attempt > 1 of an answer: what follows begins at Offset.
+type Resumed struct {
+	Turn    string    `json:"turn"`
+	Attempt int       `json:"attempt"`
+	Offset  int       `json:"offset"` // code points kept; 0 with policy restart
+	Policy  lm.Policy `json:"policy"`
+	Engine  string    `json:"engine,omitempty"`
+}
+
+// Delta is a checkpoint: the next piece of the answer.
+type Delta struct {
+	Turn    string  `json:"turn"`
+	Attempt int     `json:"attempt"`
+	Offset  int     `json:"offset"` // code points of the answer before Text
+	Text    string  `json:"text"`
+	At      int     `json:"at,omitempty"`     // ids of the answer before Tokens
+	Tokens  []int32 `json:"tokens,omitempty"` // ids sampled since the last delta
+}
+
+// State of a turn.
+type State string
+
+// The states. The last three are final.
+const (
+	Queued  State = "queued"
+	Running State = "running"
+	Ok      State = "done"
+	Failed  State = "failed"
+	Stopped State = "stopped"
+)
+
+// Final reports whether a turn in this state is over.
+func (s State) Final() bool { return s == Ok || s == Failed || s == Stopped }
+
+// Ended closes a turn with the whole answer.
+type Ended struct {
+	Turn     string             `json:"turn"`
+	Attempt  int                `json:"attempt"`
+	State    State              `json:"state"`
+	Activity *activity.Activity `json:"activity,omitempty"` // the answer; nil if there is none
+	Finish   lm.Finish          `json:"finish,omitempty"`
+	Model    string             `json:"model,omitempty"`
+	Engine   string             `json:"engine,omitempty"`
+	Usage    lm.Usage           `json:"usage,omitzero"`
+	Code     fault.Code         `json:"code,omitempty"`  // of a failed turn
+	Error    string             `json:"error,omitempty"` // of a failed turn, for the user
+}
+
+// Encode returns the payload's bytes.
+func Encode(e Event) ([]byte, error) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s event: %w", e.Kind, err)
+	}
+	return b, nil
+}
+
+// Decode reads a payload and checks that it is whole: the payload of its kind
+// is there. Bytes come from our own log but may be damaged.
+func Decode(b []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Event{}, fmt.Errorf("decode event: %w", err)
+	}
+	ok := false
+	switch e.Kind {
+	case KindCreated:
+		ok = e.Created != nil
+	case KindSaid:
+		ok = e.Said != nil && (e.Said.Activity != nil || e.Said.Turn != nil)
+	case KindStop:
+		ok = e.Stop != nil
+	case KindTitled:
+		ok = e.Titled != nil
+	case KindDeleted:
+		ok = true
+	case KindClaimed:
+		ok = e.Claimed != nil
+	case KindResumed:
+		ok = e.Resumed != nil
+	case KindDelta:
+		ok = e.Delta != nil
+	case KindEnded:
+		ok = e.Ended != nil
+	}
+	if !ok {
+		return Event{}, fmt.Errorf("decode event: kind %q without its payload", e.Kind)
+	}
+	return e, nil
+}
+
+// letters make ids that survive subjects, URLs, file names and being read
+// aloud.
+var letters = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// NewConversation returns a new conversation id; it begins with its home
+// region, so that every node knows where its log lives.
+func NewConversation(home string) string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return home + "-" + letters.EncodeToString(b[:])
+}
+
+// ConversationFor returns the conversation id that an owner's key stands for.
+func ConversationFor(home, owner, key string) string {
+	sum := sha256.Sum256([]byte(owner + "\x00" + key))
+	return home + "-" + letters.EncodeToString(sum[:15])
+}
+
+// NewActivity returns an activity id that is unique in the conversation; with
+// a key, the same key gives the same id.
+func NewActivity(conversation, key string) string {
+	if key == "" {
+		key = rand.Text()
+	}
+	sum := sha256.Sum256([]byte(conversation + "\x00" + key))
+	return "a" + letters.EncodeToString(sum[:10])
+}
+
+// TurnOf returns the id of the turn that an activity or request asks for.
+func TurnOf(activityID string) string { return "t" + strings.TrimPrefix(activityID, "a") }
+
+// AnswerOf returns the id of the answer that a turn gives.
+func AnswerOf(turnID string) string { return "b" + strings.TrimPrefix(turnID, "t") }
+
+// TurnFor returns the id of the turn that gives an answer.
+func TurnFor(answerID string) string { return "t" + strings.TrimPrefix(answerID, "b") }
+
+var conversationID = regexp.MustCompile(`^[a-z0-9]{1,32}-[0-9a-hjkmnp-tv-z]{24}$`)
+
+// ValidConversation reports whether id has the form of a conversation id.
+func ValidConversation(id string) bool { return conversationID.MatchString(id) }
+
+// HomeOf returns the region in which a conversation began.
+func HomeOf(id string) string {
+	home, _, _ := strings.Cut(id, "-")
+	return home
+}

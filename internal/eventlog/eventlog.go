@@ -1,0 +1,307 @@
+// Package eventlog is the durable, ordered log under every conversation:
+// NATS JetStream, embedded. It is the only package that knows NATS. What it
+// promises: an append that was acknowledged is on the disk (fsync) and is
+// never lost to kill -9 or a power cut; entries of a conversation have one
+// order; a guarded append loses against a newer entry; every entry carries a
+// checksum that is verified when it is read.
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Options of a log. Dir is required.
+type Options struct {
+	Dir     string        // everything lives below it
+	Region  string        // home of new conversations; "" = "local"
+	Node    string        // this node's name; "" = Region
+	Lease   time.Duration // how long a turn's lease lives without a sign of life; 0 = 3 s
+	Reserve int64         // bytes kept free on the disk: appends are refused below; 0 = 64 MiB
+	Logger  *slog.Logger  // nil = discard
+	// MemoryOnly skips fsync. Only for tests of things that aren't about
+	// durability.
+	MemoryOnly bool
+}
+
+// Log is an open log. Open starts it, Close stops it.
+type Log struct {
+	opts Options
+	lg   *slog.Logger
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	kv   jetstream.KeyValue
+	disk diskGuard
+
+	srv    atomic.Pointer[server.Server]
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	outage atomic.Pointer[string] // why the engine is down, nil while it is up
+
+	mu         sync.Mutex // guards committers, closed
+	committers map[string]*committer
+	closed     bool
+}
+
+const (
+	shards     = 1       // per home region; a name in subjects and streams, so that more can come
+	maxPayload = 4 << 20 // bytes of one entry; the API's own limits are lower
+	kvBucket   = "parley"
+	ioTimeout  = 5 * time.Second
+)
+
+// Open starts the log below opts.Dir and returns when it can be read and
+// written.
+func Open(ctx context.Context, opts Options) (*Log, error) {
+	if opts.Dir == "" {
+		return nil, errors.New("open log: Dir is empty")
+	}
+	if opts.Region == "" {
+		opts.Region = "local"
+	}
+	if opts.Node == "" {
+		opts.Node = opts.Region
+	}
+	if opts.Lease == 0 {
+		opts.Lease = 3 * time.Second
+	}
+	if opts.Reserve == 0 {
+		opts.Reserve = 64 << 20
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	l := &Log{opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve}, committers: map[string]*committer{}}
+	if err := l.startServer(ctx); err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(l), nats.Name("parley"),
+		nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(10*time.Millisecond, 10*time.Millisecond),
+		nats.CustomInboxPrefix("_INBOX.p"))
+	if err != nil {
+		l.srv.Load().Shutdown()
+		return nil, fmt.Errorf("connect to the embedded log: %w", err)
+	}
+	l.nc = nc
+	if l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(8192), jetstream.WithPublishAsyncTimeout(ioTimeout)); err == nil {
+		err = l.ensureStreams(ctx)
+	}
+	if err != nil {
+		_ = l.Close()
+		return nil, err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = cancel
+	l.done.Go(func() { l.watchServer(run) })
+	return l, nil
+}
+
+// Close stops the log. Acknowledged entries are on the disk already.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	for _, c := range l.committers {
+		if !l.closed {
+			close(c.stop)
+		}
+	}
+	l.closed = true
+	l.mu.Unlock()
+	if l.stop != nil {
+		l.stop()
+	}
+	l.done.Wait()
+	if l.nc != nil {
+		l.nc.Close()
+	}
+	if s := l.srv.Load(); s != nil {
+		s.Shutdown()
+		s.WaitForShutdown()
+	}
+	return nil
+}
+
+// Region returns the home region of conversations that begin here.
+func (l *Log) Region() string { return l.opts.Region }
+
+// InProcessConn connects the client to whichever server is running now; the
+// server is replaced when the disk was full.
+func (l *Log) InProcessConn() (net.Conn, error) {
+	s := l.srv.Load()
+	if s == nil {
+		return nil, errors.New("the embedded log is not running")
+	}
+	return s.InProcessConn()
+}
+
+func (l *Log) startServer(ctx context.Context) error {
+	s, err := server.NewServer(&server.Options{
+		ServerName:            "parley-" + l.opts.Node,
+		DontListen:            true,
+		JetStream:             true,
+		StoreDir:              l.opts.Dir,
+		SyncAlways:            !l.opts.MemoryOnly,
+		JetStreamMaxMemory:    16 << 20,
+		JetStreamMaxStore:     1 << 50, // diskGuard is the limit
+		MaxPayload:            maxPayload,
+		MaxPending:            64 << 20,
+		NoSigs:                true,
+		NoLog:                 true,
+		DisableShortFirstPing: true,
+	})
+	if err != nil {
+		return fmt.Errorf("configure the embedded log: %w", err)
+	}
+	s.SetLoggerV2(serverLog{l.lg}, false, false, false)
+	s.Start()
+	limit := 30 * time.Second // recovery of a large log after kill -9 reads every block
+	if d, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(d))
+	}
+	if !s.ReadyForConnections(limit) || !s.JetStreamEnabled() {
+		s.Shutdown()
+		return fault.New(fault.Unavailable, "the log in %s did not start; is the disk full, or the directory in use by another node?", l.opts.Dir)
+	}
+	l.srv.Store(s)
+	return nil
+}
+
+// watchServer starts the server again after it switched itself off, which it
+// does when the disk is full: writes were refused meanwhile, reads come back
+// here.
+func (l *Log) watchServer(ctx context.Context) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s := l.srv.Load()
+		if s.Running() && s.JetStreamEnabled() {
+			continue
+		}
+		if l.outage.Load() == nil {
+			why := "the log switched itself off (disk full?); it starts again by itself"
+			l.outage.Store(&why)
+			l.lg.Error("log is down", "reason", why)
+		}
+		s.Shutdown()
+		s.WaitForShutdown()
+		if err := l.startServer(ctx); err != nil {
+			l.lg.Warn("log does not start yet", "err", err)
+			continue
+		}
+		_ = l.nc.ForceReconnect() // fails only on a closed connection
+		l.outage.Store(nil)
+		l.lg.Info("log is up again")
+	}
+}
+
+// stream returns the stream that holds a conversation.
+func streamName(home string, shard int) string { return fmt.Sprintf("CONV_%s_%d", home, shard) }
+
+func (l *Log) ensureStreams(ctx context.Context) error {
+	known, err := l.knownStreams()
+	if err != nil {
+		return err
+	}
+	want := make([]string, 0, shards)
+	for shard := range shards {
+		name := streamName(l.opts.Region, shard)
+		want = append(want, name)
+		_, err := l.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name) {
+			return fault.New(fault.Unavailable, "the log's stream %s was here before and is gone: the files below %s are damaged or were removed. "+
+				"Restore them (parley store restore), or move the directory away to begin anew", name, l.opts.Dir)
+		}
+		_, err = l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+			Name:               name,
+			Subjects:           []string{fmt.Sprintf("conv.%s.%d.>", l.opts.Region, shard)},
+			Storage:            jetstream.FileStorage,
+			Retention:          jetstream.LimitsPolicy,
+			Discard:            jetstream.DiscardNew,
+			Replicas:           1,
+			MaxMsgSize:         maxPayload,
+			Duplicates:         30 * time.Second,
+			AllowDirect:        true,
+			AllowAtomicPublish: true,
+		})
+		if err != nil {
+			return fmt.Errorf("open stream %s: %w", name, err)
+		}
+	}
+	if l.kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: 1}); err != nil {
+		return fmt.Errorf("open key-value bucket: %w", err)
+	}
+	return l.noteStreams(want)
+}
+
+// The names of the streams that were made here stand in a file beside them, so
+// that a lost stream is noticed instead of being made anew, empty.
+func (l *Log) knownStreams() ([]string, error) {
+	b, err := os.ReadFile(filepath.Join(l.opts.Dir, "streams"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read list of streams: %w", err)
+	}
+	return strings.Fields(string(b)), nil
+}
+
+func (l *Log) noteStreams(names []string) error {
+	known, err := l.knownStreams()
+	if err != nil || slices.Equal(known, names) {
+		return err
+	}
+	path := filepath.Join(l.opts.Dir, "streams")
+	if err := os.WriteFile(path+".new", []byte(strings.Join(names, "\n")+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write list of streams: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write list of streams: %w", err)
+	}
+	return nil
+}
+
+// Health is nil if the log can be written now.
+func (l *Log) Health(ctx context.Context) error {
+	if why := l.outage.Load(); why != nil {
+		return fault.New(fault.Unavailable, "%s", *why)
+	}
+	if err := l.disk.check(); err != nil {
+		return err
+	}
+	_, err := l.Last(ctx, l.Home())
+	return err
+}
+
+// serverLog passes the server's warnings on and keeps its chatter at debug.
+type serverLog struct{ lg *slog.Logger }
+
+func (s serverLog) Noticef(format string, v ...any) { s.lg.Debug(fmt.Sprintf(format, v...)) }
+func (s serverLog) Warnf(format string, v ...any)   { s.lg.Warn(fmt.Sprintf(format, v...)) }
+func (s serverLog) Fatalf(format string, v ...any)  { s.lg.Error(fmt.Sprintf(format, v...)) }
+func (s serverLog) Errorf(format string, v ...any)  { s.lg.Error(fmt.Sprintf(format, v...)) }
+func (s serverLog) Debugf(format string, v ...any)  {}
+func (s serverLog) Tracef(format string, v ...any)  {}

@@ -1,0 +1,61 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Forget erases all entries of a conversation but one: their bytes are
+// overwritten on the disk, not only unlinked. The entry to keep is the one that
+// says it was deleted (it holds no text), so that every reader learns of it.
+func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) error {
+	stream, err := l.js.Stream(ctx, l.StreamOf(conversation))
+	if err != nil {
+		return readFault(err)
+	}
+	var seqs []uint64
+	if err := l.Read(ctx, conversation, 0, func(e event.Entry) error {
+		if e.Seq != keep {
+			seqs = append(seqs, e.Seq)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		if err := stream.SecureDeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+			return fmt.Errorf("erase entry %d of %s: %w", seq, conversation, err)
+		}
+	}
+	return nil
+}
+
+// Get reads a small value that all nodes share, or NotFound.
+func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
+	e, err := l.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, fault.New(fault.NotFound, "no value %q", key)
+	}
+	if err != nil {
+		return nil, readFault(err)
+	}
+	return e.Value(), nil
+}
+
+// Create writes a value unless there is one: then Conflict.
+func (l *Log) Create(ctx context.Context, key string, value []byte) error {
+	_, err := l.kv.Create(ctx, key, value)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return fault.New(fault.Conflict, "%q is there already", key)
+	}
+	if err != nil {
+		return appendFault(err)
+	}
+	return nil
+}

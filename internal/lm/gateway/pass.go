@@ -1,0 +1,334 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// wholeLimit is up to where an answer that is no stream is held back until it
+// is there as a whole, so that a cut one can still become a clear error.
+const wholeLimit = 1 << 20
+
+// pass hands the request on as it is and the answer back as it comes.
+func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer) {
+	// Made by hand: the parts are known to be sound, and this is the hot path.
+	req := (&http.Request{
+		Method: http.MethodPost, URL: up.URL, Host: up.URL.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: forward(r.Header, up.Header), Body: body, ContentLength: int64(len(body.Bytes())),
+	}).WithContext(r.Context())
+	resp, err := up.Transport.RoundTrip(req)
+	if err != nil {
+		g.fail(w, rec, unreachable(r.Context(), rec.Engine, err))
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		// The caller's key was good enough for us: this is about the engine's.
+		g.fail(w, rec, fault.New(fault.Unavailable, "the engine %q refuses the key that it is configured with", rec.Engine))
+		return
+	}
+	rec.Status = resp.StatusCode
+	if resp.StatusCode >= 400 {
+		rec.Code = codeOf(resp.StatusCode)
+	}
+	if isStream(resp.Header) {
+		backward(w.Header(), resp.Header)
+		g.passStream(w, rec, resp)
+		return
+	}
+	g.passWhole(w, r, rec, resp)
+}
+
+// unreachable makes a fault of a transport's error.
+func unreachable(ctx context.Context, engine string, err error) error {
+	if ctx.Err() != nil {
+		return fault.Wrap(err, fault.Canceled, "the request was given up by its caller")
+	}
+	var slow net.Error
+	if errors.As(err, &slow) && slow.Timeout() {
+		return fault.Wrap(err, fault.Timeout, "the engine %q sent nothing within its time limit", engine)
+	}
+	return fault.Wrap(err, fault.Unavailable, "the engine %q can't be reached or broke off", engine)
+}
+
+func codeOf(status int) fault.Code {
+	switch status {
+	case http.StatusTooManyRequests:
+		return fault.Limited
+	case http.StatusNotFound:
+		return fault.NotFound
+	}
+	if status < 500 {
+		return fault.Invalid
+	}
+	return fault.Unavailable
+}
+
+func isStream(h http.Header) bool {
+	v := h["Content-Type"]
+	return len(v) > 0 && strings.HasPrefix(v[0], "text/event-stream")
+}
+
+// forward are the headers that go to the engine: the client's, but for those of
+// the connection, of its own credentials and of what we could not read back.
+func forward(in, set http.Header) http.Header {
+	out := make(http.Header, len(in)+len(set))
+	for k, v := range in {
+		switch k {
+		case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+			"Transfer-Encoding", "Upgrade", "Content-Length", "Authorization", "Api-Key", "X-Api-Key", "Cookie",
+			"Accept-Encoding", "Expect", "Origin", "Referer":
+			continue
+		}
+		if strings.HasPrefix(k, "Sec-") {
+			continue
+		}
+		out[k] = v
+	}
+	for _, v := range in["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			delete(out, http.CanonicalHeaderKey(strings.TrimSpace(name)))
+		}
+	}
+	for k, v := range set {
+		out[k] = v
+	}
+	return out
+}
+
+// backward are the headers that go to the client: what belongs to the
+// connection or to the engine's own origin stays behind.
+func backward(out, in http.Header) {
+	for k, v := range in {
+		switch k {
+		case "Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
+			"Upgrade", "Content-Length", "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Content-Security-Policy":
+			continue
+		}
+		if strings.HasPrefix(k, "Access-Control-") {
+			continue
+		}
+		out[k] = v
+	}
+	for _, v := range in["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			out.Del(strings.TrimSpace(name))
+		}
+	}
+}
+
+// passWhole hands on an answer that is no stream.
+func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record, resp *http.Response) {
+	mem := memory.Get().(*[]byte)
+	defer func() {
+		if cap(*mem) <= 256<<10 {
+			memory.Put(mem)
+		}
+	}()
+	b, more, err := readUpTo(resp.Body, (*mem)[:0], wholeLimit)
+	*mem = b
+	if err != nil {
+		g.fail(w, rec, unreachable(r.Context(), rec.Engine, err))
+		return
+	}
+	backward(w.Header(), resp.Header) // not before: an error of ours has other ones
+	if g.o.Observer != nil {
+		rec.Pieces = 1
+		rec.Usage = usageIn(b)
+		g.o.Observer.First(rec, time.Since(rec.Start))
+	}
+	switch {
+	case !more:
+		w.Header()["Content-Length"] = []string{strconv.Itoa(len(b))}
+	case resp.ContentLength >= 0:
+		w.Header()["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+	}
+	w.WriteHeader(resp.StatusCode)
+	if _, err = w.Write(b); err == nil && more {
+		_, err = io.Copy(w, resp.Body)
+	}
+	if err != nil {
+		rec.Code = fault.CodeOf(unreachable(r.Context(), rec.Engine, err))
+		panic(http.ErrAbortHandler) // never a clean end of half an answer
+	}
+}
+
+// readUpTo appends to b until the end or limit bytes; more says that the end
+// was not reached.
+func readUpTo(r io.Reader, b []byte, limit int) (_ []byte, more bool, err error) {
+	for len(b) < limit {
+		if len(b) == cap(b) {
+			b = append(b, make([]byte, max(4096, len(b)))...)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return b, false, nil
+		}
+		if err != nil {
+			return b, false, err
+		}
+	}
+	return b, true, nil
+}
+
+// passStream hands on server-sent events. A stream that did not come to its
+// own end gets an error event and an aborted connection.
+func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Response) {
+	w.Header()["X-Accel-Buffering"] = noBuffering // for proxies in front of us
+	w.WriteHeader(resp.StatusCode)
+	s := streams.Get().(*stream)
+	*s = stream{out: sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}, rec: rec, obs: g.o.Observer, tail: s.tail[:0]}
+	var err error
+	if wt, ok := resp.Body.(io.WriterTo); ok {
+		_, err = wt.WriteTo(s)
+	} else {
+		_, err = io.Copy(s, resp.Body)
+	}
+	failed, clean := s.failed, s.clean()
+	s.out.done()
+	tail, broken := len(s.tail), len(s.tail) > 0 && s.tail[len(s.tail)-1] != '\n'
+	out := s.out
+	s.out, s.rec, s.obs = sender{}, nil, nil
+	streams.Put(s)
+	switch {
+	case failed != nil: // the client is gone
+		rec.Code = fault.Canceled
+		panic(http.ErrAbortHandler)
+	case err == nil && (clean || resp.StatusCode >= 400):
+		return
+	}
+	f := fault.Wrap(err, fault.Unavailable, "the engine %q broke the answer off", rec.Engine)
+	rec.Code = f.Code
+	if tail > 0 && broken {
+		_ = out.send([]byte("\n\n"))
+	}
+	_ = out.send(errorEvent(f))
+	panic(http.ErrAbortHandler)
+}
+
+var noBuffering = []string{"no"}
+
+var streams = sync.Pool{New: func() any { return new(stream) }}
+
+// stream is the writer that a body is poured into, piece by piece.
+type stream struct {
+	out    sender
+	rec    *Record
+	obs    Observer
+	last   time.Time
+	failed error  // of the client's side
+	tail   []byte // the end of what was sent, to see whether the answer was whole
+}
+
+const tailLimit = 512
+
+func (s *stream) Write(p []byte) (int, error) {
+	if s.failed = s.out.send(p); s.failed != nil {
+		return 0, s.failed
+	}
+	if len(p) >= tailLimit {
+		s.tail = append(s.tail[:0], p[len(p)-tailLimit:]...)
+	} else {
+		if len(s.tail)+len(p) > 2*tailLimit {
+			s.tail = s.tail[:copy(s.tail, s.tail[len(s.tail)-tailLimit:])]
+		}
+		s.tail = append(s.tail, p...)
+	}
+	s.rec.Pieces++
+	if s.obs == nil {
+		return len(p), nil
+	}
+	now := time.Now()
+	if s.rec.Pieces == 1 {
+		s.obs.First(s.rec, now.Sub(s.rec.Start))
+	} else {
+		s.obs.Next(s.rec, now.Sub(s.last))
+	}
+	s.last = now
+	return len(p), nil
+}
+
+// clean reports whether the stream said that the answer was over, and takes
+// the usage from its end.
+func (s *stream) clean() bool {
+	if u := usageIn(s.tail); u.Completion > 0 || u.Prompt > 0 {
+		s.rec.Usage = u
+	}
+	if bytes.Contains(s.tail, []byte("data: [DONE]")) || bytes.Contains(s.tail, []byte("data:[DONE]")) {
+		return true
+	}
+	// Some servers leave the farewell out. A reason why it ended will do.
+	i := bytes.LastIndex(s.tail, []byte(`"finish_reason"`))
+	if i < 0 {
+		return false
+	}
+	rest := bytes.TrimLeft(s.tail[i+len(`"finish_reason"`):], ": ")
+	return len(rest) > 0 && rest[0] == '"'
+}
+
+// usageIn finds the counts in JSON without reading all of it. A miss costs a
+// metric, nothing else.
+func usageIn(b []byte) lm.Usage {
+	i := bytes.LastIndex(b, []byte(`"usage"`))
+	if i < 0 {
+		return lm.Usage{}
+	}
+	b = b[i:]
+	return lm.Usage{
+		Prompt: number(b, `"prompt_tokens"`), Completion: number(b, `"completion_tokens"`), Cached: number(b, `"cached_tokens"`),
+	}
+}
+
+func number(b []byte, key string) int {
+	i := bytes.Index(b, []byte(key))
+	if i < 0 {
+		return 0
+	}
+	n := 0
+	for _, c := range bytes.TrimLeft(b[i+len(key):], ": ") {
+		if c < '0' || c > '9' || n > 1<<40 {
+			break
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+// sender writes and flushes, and gives up on a client that does not read.
+type sender struct {
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	slow  time.Duration
+	armed time.Time
+}
+
+func (s *sender) send(p []byte) error {
+	// Moved only now and then: a deadline costs more than a look at the clock.
+	if now := time.Now(); now.Sub(s.armed) > s.slow/2 {
+		s.armed = now
+		_ = s.rc.SetWriteDeadline(now.Add(3 * s.slow / 2)) // where it is not supported, TCP's own limits hold
+	}
+	if _, err := s.w.Write(p); err != nil {
+		return err
+	}
+	return s.rc.Flush()
+}
+
+// done takes the deadline back, as the connection serves more requests.
+func (s *sender) done() {
+	if !s.armed.IsZero() {
+		_ = s.rc.SetWriteDeadline(time.Time{})
+	}
+}

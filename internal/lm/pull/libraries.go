@@ -1,0 +1,122 @@
+package pull
+
+// libraries is the table of llama.cpp builds, one for each platform that has
+// a published one. Sizes and hashes were taken from the packages themselves.
+// The packages for macOS and Windows stopped at 3.21.1 when this table was
+// made, so those platforms have the llama.cpp release before the one that
+// Linux has. Whoever loads the library checks its layout; v0.4.0's passes.
+func libraries() []Item {
+	return []Item{
+		library("linux/amd64", "v0.5.0", Part{
+			Package: "@node-llama-cpp/linux-x64", Version: "3.22.1",
+			Archive: "node-llama-cpp-linux-x64-3.22.1.tgz", Size: 10824547,
+			SHA256: "0d953e1503d5ab4608d8ed5b739132308c81ac05ffeb760d2a7f30e08a9f90e0",
+		}, "package/bins/linux-x64/", []File{
+			{"libggml-base.so", 919560, "6c342c8aeb20cb31a18099d6f79de4de6703814d1cfd5c4d754a8643087e486e"},
+			{"libggml-cpu-alderlake.so", 1224328, "6527efda35405a0d91574aced4a7766db9bb0494ab6458c83fe9eba755eb76f7"},
+			{"libggml-cpu-cannonlake.so", 1369312, "44285a67a31a81a036a70c565d391b31145d835044c03c76cfaa2f90a9d57d42"},
+			{"libggml-cpu-cascadelake.so", 1369312, "97cace813fbf7b7a07c4793f6a75b8b2d3de256430620f0be4a15bd4372468ea"},
+			{"libggml-cpu-cooperlake.so", 1365288, "5eda284fd8986d550e21623b269dd31d02c07fc70121d3099609d5dde6b6847e"},
+			{"libggml-cpu-haswell.so", 1228424, "ddaa96012769f0e86e8670cca374243751880bea2c2d0a4413b3a1b7a29dca74"},
+			{"libggml-cpu-icelake.so", 1369312, "9b9c24aaa775fd38a6e1ff082549e50d4138d29f2e2883630b28ab70704ed896"},
+			{"libggml-cpu-ivybridge.so", 1190120, "91b27ab81df92b8429c8e3441a8861014d3aec1424f90885a628fd0d4567532f"},
+			{"libggml-cpu-piledriver.so", 1186024, "2cb5b2101f5bbefa2416ec7f8b6c6acb177d04f0157989c5d92e4c07750fd3f8"},
+			{"libggml-cpu-sandybridge.so", 1180808, "bce17565033835dfb59fae2ed712d4c35e56463c2d49ea61ca08e6e2908bdfd6"},
+			{"libggml-cpu-sapphirerapids.so", 1669760, "e3d4840632b2242655e1721c6b93ec0370406dded9074accfe90bcfb67bd30b8"},
+			{"libggml-cpu-skylakex.so", 1369312, "df30b40a957175cd8e462e8838632dc51e3be7570b27b9526cb7a044263aeab3"},
+			{"libggml-cpu-sse42.so", 981608, "ec65053445506965db5dd9382d7ede084ba639edc55f77aaf73581c778969e02"},
+			{"libggml-cpu-x64.so", 977688, "1174c3c3e0b8722313df561d7ef5ece516a070732cec9b8ddda3667c0b959728"},
+			{"libggml-cpu-zen4.so", 1365288, "d84208de33fdadb8921a1a1a34342f5eceb1e58b83648be68050f7557312bd3e"},
+			{"libggml.v0.5.0.so", 55184, "41cd5e6ad78b9f0af31a6f80d637d3168e75ff84db14c495de4d3d9c95607444"},
+			{"libllama.v0.5.0.so", 4620496, "2ecd1d85f68456573a664106a9039366b88231579fd65d9669c9a6ab41374fd4"},
+		}),
+		library("linux/arm64", "v0.5.0", Part{
+			Package: "@node-llama-cpp/linux-arm64", Version: "3.22.1",
+			Archive: "node-llama-cpp-linux-arm64-3.22.1.tgz", Size: 7340902,
+			SHA256: "39c76b998e35ed2f236c01472fc79eda0fc558b1c8b535023c2d7ded8c327cc4",
+		}, "package/bins/linux-arm64/", []File{
+			{"libggml-base.so", 952096, "ef8a2f781f9fccc99a744166529e20f48ea4c850e35fbb38d88762691fea1da6"},
+			{"libggml-cpu-armv8.0_1.so", 984904, "016d2bd41948f4989df8c06a1cb1f6a3ed5a2ead811bd95a4511a842260f2365"},
+			{"libggml-cpu-armv8.2_1.so", 1018920, "8539c4995e56237e5b43d2147bfabe0fabb21e55cb93d2f3ef55796c819f2d0d"},
+			{"libggml-cpu-armv8.2_2.so", 1023016, "fe0312b22078d8215582ca9deb76d595257700a5d0c4cfc43a9a6ee93d828937"},
+			{"libggml-cpu-armv8.2_3.so", 1018792, "0b5714435030b1a48b5dfae3484c1c592c7f95925444c1799f4a753046e6dbb3"},
+			{"libggml-cpu-armv8.6_1.so", 1039496, "0fdfbb750748b9502cb5e90ff822415b30390de0b9c527c929087f36548d265e"},
+			{"libggml-cpu-armv8.6_2.so", 1039496, "5179873d30a2e55db5d8bb20e3c28d32c0a170fbac237cebcbc2f77b477c8946"},
+			{"libggml-cpu-armv9.2_1.so", 1039496, "98d963eee3db588a9531617588edb077c8f1cdca5ae6d974f0b3324ea1c290ab"},
+			{"libggml-cpu-armv9.2_2.so", 1039496, "6cb2f7dcac85d7b1ea939354072495a16910d5509c3accd5caa1aab1df6d33f7"},
+			{"libggml.v0.5.0.so", 50880, "c1c7b0c0d2d67863c7e0544dd7190bf0f0897c87ae3002efca5817bdda9b9b85"},
+			{"libllama.v0.5.0.so", 4212712, "ba559136061c8ca89df13d86937fa4214100583fb4d734ab2a6ebe2a149be993"},
+		}),
+		library("darwin/arm64", "v0.4.0", Part{
+			Package: "@node-llama-cpp/mac-arm64-metal", Version: "3.21.1",
+			Archive: "node-llama-cpp-mac-arm64-metal-3.21.1.tgz", Size: 4858447,
+			SHA256: "cd11a52fab1935fde5abd221b5ecf8167686b45e386b6a02df49cb9b2814e9d6",
+		}, "package/bins/mac-arm64-metal/", []File{
+			{"libggml-base.dylib", 733216, "d0b909f22bfeaf3dbb5f7a992d9e48710b897dd5db95ef82e8317c9c2474e28c"},
+			{"libggml-blas.so", 58832, "c715abcddaad946d4e0aa5d84b94b9f83e6817f5471f2d10e171de2e9e563bba"},
+			{"libggml-cpu-apple_m1.so", 985320, "3025e75476e77db5ee1fa2e2b78a5adc8e2e089be57174ab6ce8a381cb648a4b"},
+			{"libggml-cpu-apple_m2_m3.so", 1001832, "75c3a7f06a0374ceddefca9f9067878e432fc9e57dc5d70110679c7876488613"},
+			{"libggml-cpu-apple_m4.so", 1001832, "c78ac88acf14dfdb0a94b35533990f8b99fa810e128461555fee583119ad4be9"},
+			{"libggml-metal.so", 2128640, "1081bd1cf05edc21513c07ba9b18c2ba345af8a14ae678fc13e2fa462d744bb2"},
+			{"libggml.metal.v0.4.0.dylib", 77048, "a70f1a5d40685bb81aaa25d9a794b05e06d63e2d64986e3d409e0365b61cf120"},
+			{"libllama.metal.v0.4.0.dylib", 3086056, "0f59592ce092fea073d9de2f0589ea9527a0e1fb1856af6ddd2970b32eeb28d1"},
+		}),
+		library("darwin/amd64", "v0.4.0", Part{
+			Package: "@node-llama-cpp/mac-x64", Version: "3.21.1",
+			Archive: "node-llama-cpp-mac-x64-3.21.1.tgz", Size: 10809280,
+			SHA256: "3bcc6b2d6d3618098a36c9c01ae3afff1599f336a826cd54b1a55a73ed2159a7",
+		}, "package/bins/mac-x64/", []File{
+			{"libggml-base.dylib", 730424, "4127667f0d4fd3528f4c92c71f16d9a4390c0a24314bf40246e6146685a5606c"},
+			{"libggml-blas.so", 33736, "c5f883b4ba55b262a86d6b04e9f917942d1dbd4ca2ce59b28c821dd4c43d63c3"},
+			{"libggml-cpu-alderlake.so", 1364064, "b7ab1e7b64628e8d24b533a95e34975a13d5a68525bc2a7293e6c2d7553b60db"},
+			{"libggml-cpu-cannonlake.so", 1622152, "64e7a20c5209980d7814a48893e03e0a9504b432c76cdaa65691f4eb656c4ac8"},
+			{"libggml-cpu-cascadelake.so", 1605768, "b3d687f55bc6d8e25ba71c38ac2f0f9ed06bb87263ad38dcf84a20c64c01b66f"},
+			{"libggml-cpu-cooperlake.so", 1605904, "0078e72aed24ec0a4f3e29e978ca3b4322d7c453b6e963c229118a8b9b4773ee"},
+			{"libggml-cpu-haswell.so", 1372256, "a29cd412ccae3487e6e6af841478d53aafa78dfa7e8f24d466f7822c3a0967f1"},
+			{"libggml-cpu-icelake.so", 1609872, "44d5d66d3f8558b8a2ed0e381e68203ade16cf723ef5a1823f551782a756ba4b"},
+			{"libggml-cpu-ivybridge.so", 1228208, "445110a39cad93eac8ef8205f06412e97aaa179b0ffc49308433b6f930719179"},
+			{"libggml-cpu-piledriver.so", 1232304, "bf60809c4ec377d4cd511858d48b5d893920ce6145812d7805f181646622c115"},
+			{"libggml-cpu-sandybridge.so", 1206952, "891e17d67407df5845ef4fef02020c01a5544472567d0db552850a7634258265"},
+			{"libggml-cpu-sapphirerapids.so", 1842712, "7d8a91c03c62156a6f68f52662fe32422a0ce813b6725226f0993352993037e2"},
+			{"libggml-cpu-skylakex.so", 1613968, "fb08b075180601393d0954dc36543c729b6f0b3a2fc0ad3f4aa302b3741a985f"},
+			{"libggml-cpu-sse42.so", 1016304, "f42b7cfeacac46c96586dfc9235034fa77c8d0ea88989ac569e504562a6f903e"},
+			{"libggml-cpu-x64.so", 1024496, "5f104ce4d525983061faa847ab0614772c9cdb3c93b4e9e879a0546373b13769"},
+			{"libggml-cpu-zen4.so", 1614096, "2bab549022551776ced3ab7b5bec056f505fceb362b6f6f0724c782268fb5ed0"},
+			{"libggml.v0.4.0.dylib", 43664, "3d3026af1f61765623c6ea0d112a89b8b3de98977f6e3500694e71304a48cb10"},
+			{"libllama.v0.4.0.dylib", 3358400, "d691da8f0e5e69e7f0397c5526fbc11de8e96e3a330213e39175a7447c86be51"},
+		}),
+		library("windows/amd64", "v0.4.0", Part{
+			Package: "@node-llama-cpp/win-x64", Version: "3.21.1",
+			Archive: "node-llama-cpp-win-x64-3.21.1.tgz", Size: 9787045,
+			SHA256: "9e48b1bf39e41c8b955a20006a3bdfd4861bedbb2661c87f7e29a5207f1ff0e8",
+		}, "package/bins/win-x64/", []File{
+			{"ggml-base.dll", 1281536, "86c3ef964c4db4ece53f016988ee4bd4ec0ca1c220e26a481d51c83b61f1852e"},
+			{"ggml-cpu-alderlake.dll", 1840640, "db34eb27b40251283ead373618b5083a94a82c1b8c9b07e5979b522e6f3135de"},
+			{"ggml-cpu-cannonlake.dll", 2133504, "e637b9378cc5cd7bf861feb8b78c66623b17b4c3293ef9f653c8625c66d9a2a4"},
+			{"ggml-cpu-cascadelake.dll", 2132480, "bf44a97dcf80975a787e349a9daa480fd779d35fc6944c1e47b1da2c864d81b9"},
+			{"ggml-cpu-cooperlake.dll", 2131968, "870d3cfdbacabb63f138ad8069cd1da01a39e71c6351e6a35df2a2a2a4feba22"},
+			{"ggml-cpu-haswell.dll", 1841152, "abfbaceb9e568b3919c3b3e83482e217bf9a53462514bc9dd132403dbc8d4cc3"},
+			{"ggml-cpu-icelake.dll", 2132480, "a37657d9482b1028b620c95c11c178dbf23649db66c749c5e2296a9030aff6be"},
+			{"ggml-cpu-ivybridge.dll", 1598976, "809b4d0a79b5e892ea36c13d9d270e596de1397ddf42fb6da72c0a5c998eaaa4"},
+			{"ggml-cpu-piledriver.dll", 1597952, "bda2d06d3ebd8d46a375adad6aaa696efc1464e8e32615341aacf194a292bf20"},
+			{"ggml-cpu-sandybridge.dll", 1582080, "e9852ffa91080a2ca4280049204c01f48b6ab919d6d686c68669e21242ba975c"},
+			{"ggml-cpu-sapphirerapids.dll", 2873344, "a01dd87fdb4c0a8e722bfaec82bed4e5dc13a0cc98c3f8a555852ba038ebd8b0"},
+			{"ggml-cpu-skylakex.dll", 2133504, "9773fe15b65a471205e892b2ffff9366fe30fb2fc5c20aad0bff53cd2905a272"},
+			{"ggml-cpu-sse42.dll", 1268736, "0c0d03f9c0294b3665fffe12eea822d967d1b11b41d5b4651c3a06daaf3ea420"},
+			{"ggml-cpu-x64.dll", 1242112, "7c568f8859b0965e066ac733adf79a0a008a649ce92076908e2e1c6659cb8dac"},
+			{"ggml-cpu-zen4.dll", 2131968, "9626c63730b207ef7b27448e0d8bbe377983ff2225197309ee2e37d514a90c73"},
+			{"ggml.v0.4.0.dll", 171008, "76a70e6e68c6a32b3b7214be44dede61e7fda42734a66d3a6dbd8fd3598fdfcd"},
+			{"llama.v0.4.0.dll", 7694336, "2e74c9c2901306e48085e225d169e887d68cef62b5ef8a63b9829c548cac0a10"},
+		}),
+		library("windows/arm64", "v0.4.0", Part{
+			Package: "@node-llama-cpp/win-arm64", Version: "3.21.1",
+			Archive: "node-llama-cpp-win-arm64-3.21.1.tgz", Size: 4606830,
+			SHA256: "458c8c6de4463b5fde16b1fbc69e63a7e878b227ed9614a0a3648d9b40bf2ccb",
+		}, "package/bins/win-arm64/", []File{
+			{"ggml-base.dll", 1227264, "b7e560acc8a78feca25834fd7938b3bcc5375b5c9c3adf73c1922ba8ac92e204"},
+			{"ggml-cpu.dll", 1393152, "a9460905080af5df267ac531b243215dc1aa369ce9c7cbc3eefe39decf887714"},
+			{"ggml.v0.4.0.dll", 156160, "ecf327a43e5df7c14872b8deb35ba477e58a13b4fd5ce02158e120e254c841db"},
+			{"llama.v0.4.0.dll", 7228416, "81bd51e26cc7ce7980e4c0f2234addfb7ea2fd6080a7f365773db080523fabed"},
+		}),
+	}
+}

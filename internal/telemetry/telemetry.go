@@ -1,0 +1,125 @@
+// Package telemetry holds the node's metrics, by Prometheus' naming and the
+// OpenTelemetry GenAI conventions. Label values come from configuration or
+// from fixed lists, never from users.
+package telemetry
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// Buckets as the GenAI conventions advise, in seconds and tokens.
+var (
+	ttftBuckets  = []float64{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
+	tokenBuckets = []float64{.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5}
+	callBuckets  = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
+	usageBuckets = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
+	fastBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
+)
+
+// Metrics of one node. It satisfies the observers that chat and the gateway
+// declare.
+type Metrics struct {
+	reg *prometheus.Registry
+
+	ttft, gap, call *prometheus.HistogramVec
+	usage           *prometheus.HistogramVec
+	turns           *prometheus.CounterVec
+	resumed         *prometheus.CounterVec
+	durable         prometheus.Histogram
+	requests        *prometheus.HistogramVec
+	readers         prometheus.Gauge
+}
+
+// New makes the node's metrics.
+func New(version, region string) *Metrics {
+	m := &Metrics{reg: prometheus.NewRegistry()}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+		m.reg.MustRegister(h)
+		return h
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		m.reg.MustRegister(c)
+		return c
+	}
+	engine := []string{"gen_ai_provider_name", "gen_ai_request_model"}
+	m.ttft = histogram("gen_ai_server_time_to_first_token_seconds", "Time from handing a request to the engine to its first text.", ttftBuckets, engine...)
+	m.gap = histogram("gen_ai_server_time_per_output_token_seconds", "Time between two pieces of an answer's text.", tokenBuckets, engine...)
+	m.call = histogram("gen_ai_server_request_duration_seconds", "Time from taking up an answer to its end.", callBuckets, append(engine, "outcome")...)
+	m.usage = histogram("gen_ai_client_token_usage", "Tokens of an answer, as the engine counts them.", usageBuckets, append(engine, "gen_ai_token_type")...)
+	m.turns = counter("parley_turns_total", "Turns that ended, by their last state.", "state")
+	m.resumed = counter("parley_turns_resumed_total", "Attempts that went on with a cut answer, by policy.", "gen_ai_provider_name", "policy")
+	m.durable = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "parley_checkpoint_durable_seconds",
+		Help: "Time from sending a checkpoint to the log until it is durable.", Buckets: fastBuckets,
+	})
+	m.requests = histogram("http_server_request_duration_seconds", "Time to answer an HTTP request; event streams are left out.", fastBuckets,
+		"http_request_method", "http_route", "http_response_status_code")
+	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version", "region"})
+	info.WithLabelValues(version, region).Set(1)
+	m.reg.MustRegister(m.durable, m.readers, info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{Timeout: 10 * time.Second, MaxRequestsInFlight: 4})
+}
+
+// Gauge adds a gauge that is read when asked for.
+func (m *Metrics) Gauge(name, help string, read func() float64) {
+	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+}
+
+// FirstToken notes the time to the first text of an answer.
+func (m *Metrics) FirstToken(engine, model string, after time.Duration) {
+	m.ttft.WithLabelValues(engine, model).Observe(after.Seconds())
+}
+
+// NextToken notes the time between two pieces of text.
+func (m *Metrics) NextToken(engine, model string, gap time.Duration) {
+	m.gap.WithLabelValues(engine, model).Observe(gap.Seconds())
+}
+
+// TurnEnded notes a turn's end.
+func (m *Metrics) TurnEnded(engine, model string, state event.State, took time.Duration, usage lm.Usage) {
+	m.turns.WithLabelValues(string(state)).Inc()
+	m.Answered(engine, model, string(state), took, usage)
+}
+
+// Answered notes an engine's answer.
+func (m *Metrics) Answered(engine, model, outcome string, took time.Duration, usage lm.Usage) {
+	m.call.WithLabelValues(engine, model, outcome).Observe(took.Seconds())
+	if usage.Prompt > 0 {
+		m.usage.WithLabelValues(engine, model, "input").Observe(float64(usage.Prompt))
+	}
+	if usage.Completion > 0 {
+		m.usage.WithLabelValues(engine, model, "output").Observe(float64(usage.Completion))
+	}
+}
+
+// Resumed notes an attempt that goes on with a cut answer.
+func (m *Metrics) Resumed(engine string, policy lm.Policy) {
+	m.resumed.WithLabelValues(engine, string(policy)).Inc()
+}
+
+// Durable notes how long a checkpoint took.
+func (m *Metrics) Durable(took time.Duration) { m.durable.Observe(took.Seconds()) }
+
+// Request notes an HTTP request; route is a pattern, not a path.
+func (m *Metrics) Request(method, route, status string, took time.Duration) {
+	m.requests.WithLabelValues(method, route, status).Observe(took.Seconds())
+}
+
+// Reader counts open event streams: +1 and -1.
+func (m *Metrics) Reader(change int) { m.readers.Add(float64(change)) }

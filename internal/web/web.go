@@ -1,0 +1,218 @@
+// Package web serves Parley's page: the files that web/ builds, embedded in the
+// binary, with the headers that keep a hostile text from doing anything. What
+// may live here: the built files and their delivery; nothing of the API, no
+// session, no state.
+package web
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed all:dist
+var dist embed.FS
+
+// policy is the page's Content-Security-Policy. Trusted Types are demanded and
+// none is allowed, so no text can be turned into markup or script at all.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+	"font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
+	"require-trusted-types-for 'script'; trusted-types 'none'"
+
+// Handler serves the page at / and /c/{conversation}, and its files. Files
+// whose names carry a hash may be cached for ever; the others are asked for
+// again with their ETag. Everything else is 404, every method but GET and HEAD
+// 405. It sets no cookie: wrap it for that.
+func Handler() http.Handler {
+	all, err := load(dist)
+	return &page{files: all, err: err}
+}
+
+// page answers from memory; nothing in it changes.
+type page struct {
+	files map[string]*file
+	err   error // this build has no page: the tests see to it that it does
+}
+
+type file struct {
+	kind   string            // Content-Type
+	tag    string            // of the uncompressed body
+	bodies map[string][]byte // by Content-Encoding, "" = as it is
+	hashed bool
+}
+
+// load reads a tree of built files, each with its compressed copies.
+func load(from fs.FS) (map[string]*file, error) {
+	out := map[string]*file{}
+	err := fs.WalkDir(from, "dist", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := fs.ReadFile(from, name)
+		if err != nil {
+			return err
+		}
+		name = strings.TrimPrefix(name, "dist")
+		plain, encoding := name, ""
+		switch path.Ext(name) {
+		case ".br":
+			plain, encoding = strings.TrimSuffix(name, ".br"), "br"
+		case ".gz":
+			plain, encoding = strings.TrimSuffix(name, ".gz"), "gzip"
+		}
+		f := out[plain]
+		if f == nil {
+			f = &file{bodies: map[string][]byte{}, hashed: strings.HasPrefix(plain, "/assets/"), kind: kindOf(plain)}
+			out[plain] = f
+		}
+		f.bodies[encoding] = body
+		if encoding == "" {
+			sum := sha256.Sum256(body)
+			f.tag = base64.RawURLEncoding.EncodeToString(sum[:12])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read embedded page: %w", err)
+	}
+	for name, f := range out {
+		if _, ok := f.bodies[""]; !ok {
+			return nil, fmt.Errorf("read embedded page: %s exists only compressed", name)
+		}
+	}
+	if out["/index.html"] == nil {
+		return nil, fmt.Errorf("read embedded page: no index.html; run npm run build in web/")
+	}
+	return out, nil
+}
+
+func kindOf(name string) string {
+	switch path.Ext(name) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".txt":
+		return "text/plain; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	case ".png":
+		return "image/png"
+	case ".woff2":
+		return "font/woff2"
+	case ".webmanifest", ".json":
+		return "application/manifest+json"
+	}
+	return "application/octet-stream"
+}
+
+func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	SecurityHeaders(h)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, "Only GET and HEAD here.", http.StatusMethodNotAllowed)
+		return
+	}
+	if p.err != nil {
+		http.Error(w, "The page is missing from this build.", http.StatusInternalServerError)
+		return
+	}
+	f := p.files[nameOf(r.URL.Path)]
+	if f == nil {
+		h.Set("Cache-Control", "no-store")
+		http.Error(w, "There is no such page.", http.StatusNotFound)
+		return
+	}
+	encoding := choose(r.Header.Get("Accept-Encoding"), f.bodies)
+	tag := `"` + f.tag + `"`
+	if encoding != "" {
+		h.Set("Content-Encoding", encoding)
+		tag = `"` + f.tag + "-" + encoding + `"`
+	}
+	h.Set("Content-Type", f.kind)
+	h.Set("ETag", tag)
+	h.Add("Vary", "Accept-Encoding")
+	if f.hashed {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
+		h.Set("Cache-Control", "no-cache")
+	}
+	if matches(r.Header.Get("If-None-Match"), f.tag) {
+		h.Del("Content-Encoding")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(len(f.bodies[encoding])))
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(f.bodies[encoding]) // the reader went away: nobody to tell
+	}
+}
+
+// SecurityHeaders sets what every answer of the page carries.
+func SecurityHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), payment=(), usb=(), browsing-topics=()")
+	h.Set("X-Frame-Options", "DENY")
+}
+
+// nameOf maps a request's path to a file: / and /c/{id} are the page itself.
+func nameOf(p string) string {
+	if id, ok := strings.CutPrefix(p, "/c/"); p == "/" || ok && id != "" && !strings.Contains(id, "/") {
+		return "/index.html"
+	}
+	return p
+}
+
+// choose picks the smallest body that the client accepts. An encoding with
+// weight zero is refused; other weights are not compared, for smaller is better.
+func choose(accept string, bodies map[string][]byte) string {
+	best, size := "", len(bodies[""])
+	for part := range strings.SplitSeq(accept, ",") {
+		name, params, _ := strings.Cut(part, ";")
+		name = strings.ToLower(strings.TrimSpace(name))
+		body, ok := bodies[name]
+		if !ok || name == "" || len(body) >= size {
+			continue
+		}
+		if q, ok := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q="); ok {
+			if v, err := strconv.ParseFloat(q, 64); err != nil || v <= 0 {
+				continue
+			}
+		}
+		best, size = name, len(body)
+	}
+	return best
+}
+
+// matches reports whether an If-None-Match names the body in any encoding.
+func matches(header, tag string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		part = strings.TrimPrefix(strings.TrimSpace(part), "W/")
+		if part == "*" {
+			return true
+		}
+		part = strings.Trim(part, `"`)
+		if base, ok := strings.CutSuffix(part, "-br"); ok {
+			part = base
+		} else if base, ok := strings.CutSuffix(part, "-gzip"); ok {
+			part = base
+		}
+		if part == tag {
+			return true
+		}
+	}
+	return false
+}

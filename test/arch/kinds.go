@@ -1,0 +1,234 @@
+package arch
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Kind says what a package is for, and by that what it may import.
+type Kind string
+
+// The kinds.
+const (
+	Vocab   Kind = "vocab"   // words that everybody uses
+	Core    Kind = "core"    // the rules of the product
+	Adapter Kind = "adapter" // one technology behind a core contract
+	Surface Kind = "surface" // HTTP and the page
+	Wiring  Kind = "wiring"  // puts the parts together
+	Public  Kind = "public"  // for other people's programs
+	Suite   Kind = "suite"   // a conformance suite beside its contract; only tests import it
+	Check   Kind = "check"   // tests, tools and benchmarks of this repository; nobody imports them
+)
+
+// mayImport lists, for each kind, the kinds that its non-test files may
+// import. Adapters may also import packages of their own folder.
+func mayImport() map[Kind][]Kind {
+	return map[Kind][]Kind{
+		Vocab:   {Vocab},
+		Core:    {Vocab, Core},
+		Adapter: {Vocab, Core},
+		Surface: {Vocab, Core},
+		Wiring:  {Vocab, Core, Adapter, Surface, Wiring, Public},
+		Public:  {},
+		Suite:   {Vocab, Core},
+		Check:   {Vocab, Core, Adapter, Surface, Wiring, Public, Suite, Check},
+	}
+}
+
+// Room assigns a kind to a package, or with "/..." to all packages of a
+// folder, which then may import each other.
+type Room struct {
+	Path string
+	Kind Kind
+	Why  string // where it isn't plain
+}
+
+// Rooms is the one table of packages. A package that is not in it fails the
+// test: give it a room here, and think twice before adding one.
+func Rooms() []Room {
+	return []Room{
+		{"internal/activity", Vocab, ""},
+		{"internal/fault", Vocab, ""},
+		{"internal/secret", Vocab, ""},
+		{"internal/progress", Vocab, ""},
+		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
+		{"internal/event", Vocab, ""},
+		{"internal/telemetry", Vocab, "owns the metrics library so that nobody else meets it"},
+
+		{"internal/auth", Core, ""},
+		{"internal/health", Core, ""},
+		{"internal/conversation", Core, ""},
+		{"internal/chat", Core, ""},
+		{"internal/store", Core, "the contract"},
+		{"internal/project", Core, ""},
+		{"internal/config", Core, ""},
+		{"internal/lm/roster", Core, ""},
+		{"internal/lm/gateway", Core, "who may answer what is a rule of the product; the page and api only hand requests to it"},
+
+		{"internal/eventlog", Adapter, "NATS JetStream"},
+		{"internal/store/sqlite", Adapter, "SQLite"},
+		{"internal/lm/openai", Adapter, "any OpenAI-compatible server"},
+		{"internal/lm/llama/...", Adapter, "llama.cpp"},
+		{"internal/lm/pull", Adapter, "downloads and package clients"},
+		{"internal/lm/demo", Adapter, "no technology at all, but a driver like the others"},
+
+		{"internal/api", Surface, ""},
+		{"internal/web", Surface, ""},
+
+		{"internal/app", Wiring, ""},
+		{"internal/cli", Wiring, ""},
+		{"cmd/parley", Wiring, ""},
+
+		{"client", Public, ""},
+
+		{"internal/store/storetest", Suite, ""},
+		{"internal/lm/lmtest", Suite, ""},
+
+		{"api", Check, "the description of the API and its judge"},
+		{"test/...", Check, ""},
+	}
+}
+
+// Owner says who alone may import a dependency.
+type Owner struct {
+	Import string   // path, or a prefix that ends in "/"
+	Rooms  []string // as in Rooms; tests of other packages need an entry too
+	Tests  bool     // any test and suite may import it as well
+}
+
+// Owners lists every dependency outside the standard library, and the parts of
+// the standard library that are dangerous. One that is not in it fails the
+// test: choose its one owner first.
+func Owners() []Owner {
+	return []Owner{
+		{Import: "github.com/nats-io/", Rooms: []string{"internal/eventlog"}},
+		{Import: "modernc.org/", Rooms: []string{"internal/store/sqlite"}},
+		{Import: "github.com/ebitengine/purego", Rooms: []string{"internal/lm/llama/..."}},
+		{Import: "github.com/prometheus/", Rooms: []string{"internal/telemetry"}},
+		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config"}},
+		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
+		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
+		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
+		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
+		{Import: "golang.org/x/sys/", Rooms: []string{"internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
+
+		{Import: "unsafe", Rooms: []string{"internal/lm/llama/..."}},
+		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "test/..."}, Tests: true},
+		{Import: "C", Rooms: nil},
+		{Import: "plugin", Rooms: nil},
+	}
+}
+
+func (r Room) holds(dir string) bool {
+	base, all := strings.CutSuffix(r.Path, "/...")
+	return dir == base || all && strings.HasPrefix(dir, base+"/")
+}
+
+// roomOf finds the room of a folder; the longest path wins.
+func roomOf(rooms []Room, dir string) (Room, bool) {
+	var best Room
+	for _, r := range rooms {
+		if r.holds(dir) && len(r.Path) > len(best.Path) {
+			best = r
+		}
+	}
+	return best, best.Path != ""
+}
+
+// Imports checks who imports whom, and that every package has its room.
+func Imports(t *Tree, rooms []Room) []Finding {
+	var out []Finding
+	allowed := mayImport()
+	for _, p := range t.Packages {
+		room, ok := roomOf(rooms, p.Dir)
+		if !ok {
+			out = append(out, Finding{Path: p.Dir, Text: "this package has no room: add it to Rooms in test/arch/kinds.go"})
+			continue
+		}
+		for _, f := range p.Files {
+			for imp, node := range imports(f) {
+				dir, ours := strings.CutPrefix(imp, Module+"/")
+				if !ours || f.Test && room.Kind != Public {
+					continue
+				}
+				other, ok := roomOf(rooms, dir)
+				if !ok || other.Path == room.Path || slices.Contains(allowed[room.Kind], other.Kind) {
+					continue
+				}
+				out = append(out, t.at(f, node, "%s is %s and must not import %s, which is %s", p.Dir, room.Kind, dir, other.Kind))
+			}
+		}
+	}
+	return ordered(out)
+}
+
+// Rooms without a package are named too, or the table would go stale.
+func emptyRooms(t *Tree, rooms []Room) []Finding {
+	var out []Finding
+	for _, r := range rooms {
+		if !slices.ContainsFunc(t.Packages, func(p *Package) bool { return r.holds(p.Dir) }) {
+			out = append(out, Finding{Path: r.Path, Text: "the table of rooms names it, but no package lives there"})
+		}
+	}
+	return out
+}
+
+// Dependencies checks that each dependency is imported by its owner only.
+func Dependencies(t *Tree, rooms []Room, owners []Owner) []Finding {
+	var out []Finding
+	t.files(func(p *Package, f *File) {
+		room, _ := roomOf(rooms, p.Dir)
+		for imp, node := range imports(f) {
+			if imp == Module || strings.HasPrefix(imp, Module+"/") {
+				continue
+			}
+			i := slices.IndexFunc(owners, func(o Owner) bool {
+				return imp == o.Import || strings.HasPrefix(imp, strings.TrimSuffix(o.Import, "/")+"/")
+			})
+			if i < 0 {
+				if first, _, _ := strings.Cut(imp, "/"); strings.Contains(first, ".") {
+					out = append(out, t.at(f, node, "%s has no owner: add it to Owners in test/arch/kinds.go", imp))
+				}
+				continue
+			}
+			o := owners[i]
+			mine := slices.ContainsFunc(o.Rooms, func(path string) bool { return (Room{Path: path}).holds(p.Dir) })
+			if !mine && !(o.Tests && (f.Test || room.Kind == Suite)) {
+				out = append(out, t.at(f, node, "%s belongs to %s alone", imp, ownersName(o)))
+			}
+		}
+	})
+	return ordered(out)
+}
+
+func ownersName(o Owner) string {
+	if len(o.Rooms) == 0 && o.Tests {
+		return "tests"
+	}
+	if len(o.Rooms) == 0 {
+		return "nobody"
+	}
+	return strings.Join(o.Rooms, ", ")
+}
+
+// Suites checks that conformance suites are imported by tests only; the rule
+// of kinds lets checks import them, but not wiring.
+func Suites(t *Tree, rooms []Room) []Finding {
+	var out []Finding
+	t.files(func(p *Package, f *File) {
+		room, _ := roomOf(rooms, p.Dir)
+		for imp, node := range imports(f) {
+			if imp == "testing" && !f.Test && room.Kind != Suite && room.Kind != Check {
+				out = append(out, t.at(f, node, "only tests and suites import %s", imp))
+			}
+		}
+	})
+	return ordered(out)
+}
+
+func ordered(f []Finding) []Finding {
+	sort.Slice(f, func(i, j int) bool { return fmt.Sprint(f[i]) < fmt.Sprint(f[j]) })
+	return f
+}

@@ -1,0 +1,94 @@
+"""Runs all stories: python main.py PARLEY_BINARY NODE_MODULES_DIRECTORY [ONLY]."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import documents
+import openai_python
+import parley_api
+from harness import Count, Mock, Node
+
+
+class World:
+    """The nodes that stories may use, and those that they start themselves."""
+
+    key, other_key = "pk-alice-0123456789abcdef", "pk-bob-0123456789abcdef"
+
+    def __init__(self, binary):
+        self.binary, self.nodes = binary, []
+        self.mock = Mock()
+        try:
+            self.demo = self.start("demo").ready()
+            self.mock_node = self.start(self.mock.url, PARLEY_PATIENCE="1s").ready()
+            self.tight = self.start("demo", PARLEY_LIMITS_QUEUE=2).ready()
+            self.keyed = self.served()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self, engine, **env):
+        self.nodes.append(Node(self.binary, engine, **env))
+        return self.nodes[-1]
+
+    def served(self):
+        """A node with two keys and small limits, from a file."""
+        self.nodes.append(Node(self.binary, None, settings="\n".join([
+            "engine: demo", "limits: {body: 128KiB, message: 64KiB}", "keys:",
+            f"  - {{name: alice, key: {self.key}}}", f"  - {{name: bob, key: {self.other_key}}}"])))
+        return self.nodes[-1]
+
+    def restart(self, node):
+        self.nodes.append(node.again())
+        return self.nodes[-1].ready()
+
+    def stop(self):
+        for n in self.nodes:
+            n.stop()
+        self.mock.stop()
+
+
+def node_client(count, world, modules, only):
+    """Runs openai_node.mjs, which tells of each story in a line."""
+    if not shutil.which("node"):
+        return count.note("openai_node", "there is no node on this machine")
+    env = {**os.environ, "DEMO": world.demo.url, "MOCK": world.mock_node.url, "KEYED": world.keyed.url, "KEY": world.key,
+           "MOCK_ITSELF": world.mock.url, "WORDS": "".join(world.mock.WORDS), "ONLY": only}
+    script = os.path.join(modules, "openai_node.mjs")  # beside node_modules, where imports are looked for
+    shutil.copyfile(os.path.join(os.path.dirname(os.path.abspath(__file__)), "openai_node.mjs"), script)
+    p = subprocess.Popen(["node", script], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    error, ended = [], False
+    for line in p.stdout:
+        kind, _, name = line.rstrip("\n").partition(" ")
+        if kind == "ok":
+            count.note("openai_node: " + name)
+        elif kind == "failed":
+            count.note("openai_node: " + name, "\n".join(error) or "failed")
+        elif kind == "end":
+            ended = True
+        else:
+            error.append(line.rstrip("\n"))
+            continue
+        error = []
+    if p.wait() != 0 and not count.failed or not ended:
+        count.note("openai_node", "it did not come to its end:\n" + "\n".join(error))
+
+
+def main(binary, modules, only=""):
+    count = Count(only)
+    print(f"Starting nodes of {binary}", flush=True)
+    world = World(binary)
+    try:
+        count.run(parley_api, world)
+        count.run(openai_python, world)
+        node_client(count, world, modules, only)
+        count.run(documents, world, modules)
+    finally:
+        world.stop()
+    print(f"{count.passed} passed, {len(count.failed)} failed")
+    return 1 if count.failed or not count.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

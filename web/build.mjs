@@ -1,0 +1,122 @@
+// Builds the page into internal/web/dist, the same bytes every time.
+//   node build.mjs           build
+//   node build.mjs --check   build to a temporary folder and compare with what is committed
+import { build } from "esbuild";
+import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from "node:zlib";
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = join(here, "..", "internal", "web", "dist");
+const budget = 200_000; // bytes, compressed, of the first load
+
+async function make(out) {
+  rmSync(out, { recursive: true, force: true });
+  mkdirSync(join(out, "assets"), { recursive: true });
+  const result = await build({
+    absWorkingDir: here,
+    entryPoints: { app: "src/main.tsx" },
+    outdir: join(out, "assets"),
+    entryNames: "[name].[hash]",
+    bundle: true,
+    minify: true,
+    format: "esm",
+    target: ["es2022", "chrome109", "firefox115", "safari16.4"],
+    jsx: "automatic",
+    jsxImportSource: "preact",
+    legalComments: "none",
+    charset: "utf8",
+    metafile: true,
+    logLevel: "warning",
+  });
+  const made = Object.keys(result.metafile.outputs).map((f) => relative(out, join(here, f)).replaceAll("\\", "/"));
+  const js = made.find((f) => f.endsWith(".js"));
+  const css = made.find((f) => f.endsWith(".css"));
+  const html = readFileSync(join(here, "src", "index.html"), "utf8")
+    .replace("%JS%", `/${js}`)
+    .replace("%CSS%", `/${css}`);
+  writeFileSync(join(out, "index.html"), html);
+  writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
+  for (const f of readdirSync(join(here, "public"))) writeFileSync(join(out, f), readFileSync(join(here, "public", f)));
+  let first = 0;
+  for (const f of files(out)) {
+    const body = readFileSync(join(out, f));
+    const br = brotliCompressSync(body, {
+      params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: body.length },
+    });
+    writeFileSync(join(out, f + ".br"), br);
+    const gz = gzipSync(body, { level: 9 });
+    gz[9] = 255; // the operating system: not said, so that every one writes the same
+    writeFileSync(join(out, f + ".gz"), gz);
+    if (f !== "licenses.txt") first += gz.length;
+    console.log(`${f.padEnd(28)} ${String(body.length).padStart(7)} bytes, gzip ${gz.length}, brotli ${br.length}`);
+  }
+  if (first > budget) throw new Error(`the first load has ${first} bytes compressed, more than ${budget}`);
+}
+
+// notices collects the licences of the packages that went into the bundle.
+function notices(inputs) {
+  const names = new Set();
+  for (const f of inputs) {
+    const m = /(?:^|\/)node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(f);
+    if (m) names.add(m[1]);
+  }
+  const parts = ["The page holds code of these packages.\n"];
+  for (const name of [...names].sort()) {
+    const dir = join(here, "node_modules", name);
+    const pkg = JSON.parse(readFileSync(join(dir, "package.json"), "utf8"));
+    const file = readdirSync(dir).find((f) => /^licen[cs]e/i.test(f));
+    if (!file) throw new Error(`${name} has no licence file`);
+    const text = readFileSync(join(dir, file), "utf8").replace(/\r\n/g, "\n").trim();
+    parts.push(`\n${name} ${pkg.version} (${pkg.license})\n\n${text}\n`);
+  }
+  return parts.join("");
+}
+
+// files lists what a folder holds, without the compressed copies.
+function files(root) {
+  return readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((e) => e.isFile() && !/\.(br|gz)$/.test(e.name))
+    .map((e) => relative(root, join(e.parentPath ?? e.path, e.name)).replaceAll("\\", "/"))
+    .sort();
+}
+
+// differences compares two builds. Compressed copies are compared by what they
+// hold, because another version of the compressor may pack it differently.
+function differences(want, got) {
+  const out = [];
+  const w = files(want);
+  const g = files(got);
+  for (const f of new Set([...w, ...g])) {
+    if (!g.includes(f)) out.push(`${f}: missing`);
+    else if (!w.includes(f)) out.push(`${f}: not made by this source`);
+    else {
+      const body = readFileSync(join(want, f));
+      if (!body.equals(readFileSync(join(got, f)))) out.push(`${f}: differs`);
+      for (const [ext, open] of [[".br", brotliDecompressSync], [".gz", gunzipSync]]) {
+        try {
+          if (!body.equals(open(readFileSync(join(got, f + ext))))) out.push(`${f}${ext}: holds something else`);
+        } catch (err) {
+          out.push(`${f}${ext}: ${err.message}`);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+if (process.argv.includes("--check")) {
+  const tmp = mkdtempSync(join(tmpdir(), "parley-web-"));
+  try {
+    await make(tmp);
+    const bad = differences(tmp, dist);
+    if (bad.length > 0) {
+      console.error(`internal/web/dist is not current:\n  ${bad.join("\n  ")}\nrun: npm run build`);
+      process.exitCode = 1;
+    } else console.log("internal/web/dist is current");
+  } finally {
+    rmSync(tmp, { recursive: true, force: true });
+  }
+} else await make(dist);

@@ -1,0 +1,106 @@
+// Calls of the API. Every request that changes something says so with a header
+// that other sites cannot send.
+import type { Activity, Conversation, Hit, Info } from "./types.ts";
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number, // 0: no answer
+    readonly code: string,
+    message: string,
+    readonly retryAfter: number | null, // ms
+  ) {
+    super(message);
+  }
+
+  // again reports whether the same request may succeed later.
+  get again(): boolean {
+    return this.status === 0 || this.status === 408 || this.status === 425 || this.status === 429 || this.status >= 500 || this.retryAfter !== null;
+  }
+}
+
+const base = "/api/v1";
+
+async function call(method: string, path: string, body?: unknown, key?: string, limit = 15_000): Promise<Response> {
+  const headers: Record<string, string> = { Accept: "application/json" };
+  if (method !== "GET") {
+    headers["X-Parley"] = "1";
+    headers["Content-Type"] = "application/json";
+  }
+  if (key) headers["Idempotency-Key"] = key;
+  let res: Response;
+  try {
+    res = await fetch(base + path, {
+      method,
+      headers,
+      body: body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body),
+      credentials: "same-origin",
+      cache: "no-store",
+      signal: AbortSignal.timeout(limit),
+    });
+  } catch {
+    throw new ApiError(0, "network", "", null);
+  }
+  if (res.ok) return res;
+  const wait = seconds(res.headers.get("Retry-After"));
+  let code = "http_" + res.status;
+  let message = "";
+  try {
+    const e = ((await res.json()) as { error?: { code?: string; message?: string } }).error;
+    if (e?.code) code = String(e.code);
+    if (e?.message) message = String(e.message);
+  } catch {
+    // A proxy's page, or nothing: the status has to do.
+  }
+  throw new ApiError(res.status, code, message, wait);
+}
+
+// seconds reads a Retry-After: a number or a date. In ms.
+function seconds(v: string | null): number | null {
+  if (v === null) return null;
+  const n = Number(v);
+  if (Number.isFinite(n)) return Math.max(0, n * 1000);
+  const t = Date.parse(v);
+  return Number.isNaN(t) ? null : Math.max(0, t - Date.now());
+}
+
+async function json<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
+  const res = await call(method, path, body, key);
+  try {
+    return (await res.json()) as T;
+  } catch {
+    throw new ApiError(0, "network", "", null); // cut off in the middle
+  }
+}
+
+const at = (id: string): string => `/conversations/${encodeURIComponent(id)}`;
+
+export const api = {
+  info: (): Promise<Info> => json("GET", "/info"),
+  login: async (key: string): Promise<void> => {
+    await call("POST", "/session", { key });
+  },
+  conversations: (before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
+    json("GET", `/conversations?limit=50${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
+  conversation: (id: string): Promise<Conversation> => json("GET", at(id)),
+  create: (key: string, bot?: string): Promise<Conversation> => json("POST", "/conversations", bot ? { bot } : {}, key),
+  rename: async (id: string, title: string): Promise<void> => {
+    await call("PATCH", at(id), { title });
+  },
+  remove: async (id: string): Promise<void> => {
+    await call("DELETE", at(id));
+  },
+  search: (q: string): Promise<{ hits: Hit[] }> => json("GET", `/search?q=${encodeURIComponent(q)}&limit=30`),
+  send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn: string }> =>
+    json("POST", `${at(id)}/activities`, activity, key),
+  stop: async (id: string, turn: string): Promise<void> => {
+    await call("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/stop`);
+  },
+  regenerate: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
+    json("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/regenerate`, {}, key),
+  events: (id: string, after: string): string => `${base}${at(id)}/events?after=${encodeURIComponent(after || "0")}`,
+  exported: (id: string, format: "md" | "json"): string => `${base}${at(id)}/export?format=${format}`,
+  // renew asks for a new session where the node gives one to everybody (loopback).
+  renew: async (): Promise<void> => {
+    await fetch("/", { credentials: "same-origin", cache: "no-store" });
+  },
+};

@@ -1,0 +1,251 @@
+// The outbox holds what the reader asked for until the node says that it is
+// durable. It lives in the browser's storage, so a closed tab loses nothing,
+// and every item keeps its Idempotency-Key for all tries, so none is doubled.
+import { ApiError } from "./api.ts";
+import { backoff } from "./sse.ts";
+
+export type Item = {
+  key: string; // the Idempotency-Key
+  kind: "message" | "regenerate";
+  conversation: string; // "" while the conversation is to be made
+  draft: string; // names a conversation that is to be made; "" else
+  text: string;
+  edits?: string; // id of the activity that it replaces in a new branch
+  parent?: string; // id of the activity that the reader saw last
+  turn?: string; // to be answered again
+  bot?: string;
+  created: number;
+  activity?: string; // id, once accepted
+  answer?: string; // the turn, once accepted
+  failed?: string; // in words; it waits for the reader
+};
+
+// Progress of an item in this tab; not kept.
+export type Progress = { sending: boolean; tries: number; next: number; why: string };
+
+export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+
+export type OutboxOptions = {
+  store: Store | null; // null: nothing outlives the page (storage refused)
+  create: (key: string, bot?: string) => Promise<{ id: string }>;
+  send: (item: Item) => Promise<{ id?: string; turn: string }>;
+  onChange: () => void;
+  onUnauthenticated: () => void;
+  onCreated?: (draft: string, id: string) => void;
+  lock?: <T>(work: () => Promise<T>) => Promise<T>; // one tab at a time
+  now?: () => number;
+  wait?: (n: number) => number; // ms before try n
+};
+
+const slot = "parley.outbox.v1";
+
+export class Outbox {
+  private memory: Item[] = [];
+  private readonly progress = new Map<string, Progress>();
+  private running = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private paused = false;
+  stored = true; // false: the browser refused to keep it
+
+  constructor(private readonly o: OutboxOptions) {
+    this.memory = this.load();
+  }
+
+  private now(): number {
+    return this.o.now?.() ?? Date.now();
+  }
+
+  private load(): Item[] {
+    if (!this.o.store) return this.memory;
+    try {
+      const raw = this.o.store.getItem(slot);
+      if (raw === null) return [];
+      const list: unknown = JSON.parse(raw);
+      return Array.isArray(list) ? list.filter(valid) : [];
+    } catch {
+      return this.memory;
+    }
+  }
+
+  private save(items: Item[]): void {
+    this.memory = items;
+    if (this.o.store) {
+      try {
+        if (items.length === 0) this.o.store.removeItem(slot);
+        else this.o.store.setItem(slot, JSON.stringify(items));
+        this.stored = true;
+      } catch {
+        this.stored = false; // full or forbidden: this page still holds it
+      }
+    }
+    this.o.onChange();
+  }
+
+  // edit changes the list as it is in storage now: other tabs write it too.
+  private edit(change: (items: Item[]) => Item[]): void {
+    const items = this.stored ? this.load() : this.memory;
+    this.save(change(items));
+  }
+
+  // items lists everything that waits, oldest first.
+  items(): readonly Item[] {
+    return this.memory;
+  }
+
+  // reread takes over what another tab wrote.
+  reread(): void {
+    if (this.stored) this.memory = this.load();
+    this.o.onChange();
+    void this.flush();
+  }
+
+  of(key: string): Progress | undefined {
+    return this.progress.get(key);
+  }
+
+  add(item: Item): void {
+    this.edit((items) => [...items, item]);
+    void this.flush();
+  }
+
+  // settle forgets an item whose effect was seen in the log.
+  settle(key: string): void {
+    this.progress.delete(key);
+    if (this.memory.some((i) => i.key === key)) this.edit((items) => items.filter((i) => i.key !== key));
+  }
+
+  // retry sends a failed item again, with the same key.
+  retry(key: string): void {
+    this.progress.delete(key);
+    this.edit((items) => items.map((i) => (i.key === key ? { ...i, failed: undefined } : i)));
+    void this.flush();
+  }
+
+  // forget drops what belongs to a conversation that is gone.
+  forget(conversation: string): void {
+    this.edit((items) => items.filter((i) => i.conversation !== conversation));
+  }
+
+  // resume tries at once whatever waits: the network or the session is back.
+  resume(): void {
+    this.paused = false;
+    for (const p of this.progress.values()) p.next = 0;
+    void this.flush();
+  }
+
+  // stop tries nothing by itself any more.
+  stop(): void {
+    this.paused = true;
+    clearTimeout(this.timer);
+  }
+
+  // flush sends what is due, in order, and comes back by itself for the rest.
+  async flush(): Promise<void> {
+    if (this.running || this.paused) return;
+    this.running = true;
+    clearTimeout(this.timer);
+    try {
+      const blocked = new Set<string>(); // keep the order within a conversation
+      for (;;) {
+        const item = this.memory.find((i) => this.due(i, blocked));
+        if (!item || this.paused) break;
+        const ok = await (this.o.lock ? this.o.lock(() => this.attempt(item.key)) : this.attempt(item.key));
+        if (!ok) blocked.add(placeOf(item));
+      }
+    } finally {
+      this.running = false;
+    }
+    this.schedule();
+  }
+
+  private due(i: Item, blocked: Set<string>): boolean {
+    const done = i.activity !== undefined || i.answer !== undefined;
+    if (done || i.failed !== undefined || blocked.has(placeOf(i))) return false;
+    const p = this.progress.get(i.key);
+    if (p && p.next > this.now()) {
+      blocked.add(placeOf(i));
+      return false;
+    }
+    return true;
+  }
+
+  private schedule(): void {
+    if (this.paused) return;
+    let next = Infinity;
+    const first = new Set<string>(); // the rest of a conversation waits for its first
+    for (const i of this.memory) {
+      if (i.failed !== undefined || i.activity !== undefined || i.answer !== undefined || first.has(placeOf(i))) continue;
+      first.add(placeOf(i));
+      next = Math.min(next, this.progress.get(i.key)?.next ?? 0);
+    }
+    if (next === Infinity) return;
+    this.timer = setTimeout(() => void this.flush(), Math.max(20, next - this.now()));
+  }
+
+  // attempt makes one try and reports whether the item is out of the way.
+  private async attempt(key: string): Promise<boolean> {
+    if (this.stored) this.memory = this.load(); // another tab may have been first
+    const item = this.memory.find((i) => i.key === key);
+    if (!item || item.failed !== undefined || item.activity !== undefined || item.answer !== undefined) return true;
+    const p = this.progress.get(key) ?? { sending: false, tries: 0, next: 0, why: "" };
+    this.progress.set(key, p);
+    p.sending = true;
+    this.o.onChange();
+    try {
+      let conversation = item.conversation;
+      if (conversation === "") conversation = await this.make(item);
+      const done = await this.o.send({ ...item, conversation });
+      p.sending = false;
+      this.edit((items) => items.map((i) => (i.key === key ? { ...i, conversation, activity: done.id, answer: done.turn } : i)));
+      return true;
+    } catch (err) {
+      p.sending = false;
+      return this.failed(item, p, err);
+    }
+  }
+
+  private async make(item: Item): Promise<string> {
+    const { id } = await this.o.create(item.draft, item.bot);
+    this.edit((items) => items.map((i) => (i.draft === item.draft && i.conversation === "" ? { ...i, conversation: id } : i)));
+    this.o.onCreated?.(item.draft, id);
+    return id;
+  }
+
+  private failed(item: Item, p: Progress, err: unknown): boolean {
+    const e = err instanceof ApiError ? err : new ApiError(0, "page", err instanceof Error ? err.message : "", null);
+    if (e.status === 401) {
+      this.paused = true;
+      p.next = 0;
+      this.o.onUnauthenticated();
+      this.o.onChange();
+      return false;
+    }
+    if (e.again) {
+      const wait = this.o.wait?.(p.tries) ?? backoff(p.tries, 10_000);
+      p.tries++;
+      p.why = e.message;
+      p.next = this.now() + Math.min(60_000, Math.max(wait, e.retryAfter ?? 0));
+      this.o.onChange();
+      return false;
+    }
+    this.edit((items) => items.map((i) => (i.key === item.key ? { ...i, failed: e.message || `${e.status} ${e.code}` } : i)));
+    return true;
+  }
+}
+
+function placeOf(i: Item): string {
+  return i.conversation || `draft ${i.draft}`;
+}
+
+function valid(v: unknown): v is Item {
+  const i = v as Item;
+  return (
+    typeof v === "object" &&
+    v !== null &&
+    typeof i.key === "string" &&
+    (i.kind === "message" || i.kind === "regenerate") &&
+    typeof i.conversation === "string" &&
+    typeof i.draft === "string" &&
+    typeof i.text === "string"
+  );
+}

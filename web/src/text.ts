@@ -1,0 +1,39 @@
+// Text measured as the log measures it: in Unicode code points.
+
+// codePoints counts the code points of s. A lone surrogate counts as one.
+export function codePoints(s: string): number {
+  let n = s.length;
+  for (let i = 0; i < s.length - 1; i++) {
+    const c = s.charCodeAt(i);
+    if (c >= 0xd800 && c < 0xdc00) {
+      const d = s.charCodeAt(i + 1);
+      if (d >= 0xdc00 && d < 0xe000) {
+        n--;
+        i++;
+      }
+    }
+  }
+  return n;
+}
+
+// skipCodePoints returns s without its first n code points.
+export function skipCodePoints(s: string, n: number): string {
+  return s.slice(unitsOf(s, n));
+}
+
+// firstCodePoints returns the first n code points of s.
+export function firstCodePoints(s: string, n: number): string {
+  return s.slice(0, unitsOf(s, n));
+}
+
+// unitsOf says how many UTF-16 units the first n code points of s take.
+function unitsOf(s: string, n: number): number {
+  let i = 0;
+  while (n > 0 && i < s.length) {
+    const c = s.charCodeAt(i);
+    const d = i + 1 < s.length ? s.charCodeAt(i + 1) : 0;
+    i += c >= 0xd800 && c < 0xdc00 && d >= 0xdc00 && d < 0xe000 ? 2 : 1;
+    n--;
+  }
+  return i;
+}

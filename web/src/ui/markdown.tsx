@@ -1,0 +1,33 @@
+// A text as markdown, cheap to render again while it grows.
+import { Component, type ComponentChild, type VNode } from "preact";
+import { Stream, type Block } from "../markdown/stream.ts";
+
+class BlockView extends Component<{ block: Block }> {
+  override shouldComponentUpdate(next: { block: Block }): boolean {
+    return next.block !== this.props.block;
+  }
+
+  override render({ block }: { block: Block }): ComponentChild {
+    return block.children;
+  }
+}
+
+type Props = { text: string; complete: boolean };
+
+export class Markdown extends Component<Props> {
+  private readonly stream = new Stream();
+
+  override shouldComponentUpdate(next: Props): boolean {
+    return next.text !== this.props.text || next.complete !== this.props.complete;
+  }
+
+  override render({ text, complete }: Props): VNode {
+    return (
+      <div class="md" dir="auto">
+        {this.stream.update(text, complete).map((b, i) => (
+          <BlockView key={i} block={b} />
+        ))}
+      </div>
+    );
+  }
+}

@@ -1,0 +1,255 @@
+// One message: what was said or is being answered, its state in words, and
+// what can be done with it.
+import { Component, type VNode } from "preact";
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { Node } from "../conversation.ts";
+import type { Open } from "../open.ts";
+import type { Item, Progress } from "../outbox.ts";
+import type { Session } from "../session.ts";
+import { choose, type Step } from "../tree.ts";
+import { words } from "../words.ts";
+import { CopyButton } from "./code.tsx";
+import { useTick } from "./hooks.ts";
+import { Icon } from "./icons.tsx";
+import { Markdown } from "./markdown.tsx";
+
+type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string };
+
+// Message skips every render in which nothing of it changed; the text of a
+// running answer reaches it without the rest of the page.
+export class Message extends Component<Props> {
+  override shouldComponentUpdate(p: Props): boolean {
+    const o = this.props;
+    return (
+      p.step.node !== o.step.node || p.rev !== o.rev || p.last !== o.last || p.stopping !== o.stopping || p.busy !== o.busy || p.cut !== o.cut || p.of !== o.of
+    );
+  }
+
+  override render(p: Props): VNode {
+    return p.step.node.role === "bot" ? <Answer {...p} /> : <Said {...p} />;
+  }
+}
+
+function useNode(open: Open, key: string): void {
+  const [, again] = useReducer((n: number) => n + 1, 0);
+  useEffect(() => open.watch(key, () => again(undefined)), [open, key]);
+}
+
+function Answer({ session, open, step, last, stopping, busy, cut }: Props): VNode {
+  const n = step.node;
+  useNode(open, n.key);
+  const t = n.turn;
+  const running = !n.activity && t !== undefined && (t.state === "queued" || t.state === "running");
+  const failed = t?.state === "failed";
+  return (
+    <article class={`answer${running ? " running" : ""}`} aria-busy={running}>
+      <h2 class="vh">{words.answered}</h2>
+      {n.text !== "" ? <Markdown text={n.text} complete={!running} /> : null}
+      {failed ? (
+        <div class="trouble" role="group">
+          <p>{words.failed(t.error)}</p>
+          {last ? (
+            <button type="button" class="button small" disabled={busy} onClick={() => session.again(t.id)}>
+              {words.tryAgain}
+            </button>
+          ) : null}
+        </div>
+      ) : null}
+      <footer>
+        <p class="state">
+          {running && !cut ? <span class="pulse" aria-hidden="true" /> : null}
+          {running && cut ? words.unheard : stateOf(n, stopping)}
+        </p>
+        {running ? null : (
+          <span class="acts">
+            <Versions open={open} step={step} />
+            <Clock at={n.time} />
+            {n.text !== "" ? <CopyButton text={n.text} /> : null}
+            {t && n.activity ? (
+              <button type="button" class="quiet" disabled={busy} aria-label={words.regenerate} title={words.regenerate} onClick={() => session.again(t.id)}>
+                <Icon name="again" />
+              </button>
+            ) : null}
+          </span>
+        )}
+      </footer>
+    </article>
+  );
+}
+
+// stateOf says in words where an answer is and who gave it.
+export function stateOf(n: Node, stopping: boolean): string {
+  const t = n.turn;
+  const meta = n.activity?.channelData?.parley;
+  const out: string[] = [];
+  if (!n.activity && t) {
+    if (t.state === "queued") out.push(words.queued(t.position));
+    else if (t.state === "running") out.push(stopping ? words.stopping : n.text === "" ? words.thinking(place(t.region)) : words.answering(place(t.region)));
+  }
+  if (t?.state === "stopped" || meta?.finish === "stopped" || meta?.finish === "stop_requested") out.push(words.stopped);
+  if (meta?.finish === "length") out.push(words.cutShort);
+  if (t?.resumed) out.push(words.resumed(t.resumed.after));
+  else if (meta?.attempt !== undefined && meta.attempt > 1) out.push(words.attempts(meta.attempt));
+  if (meta?.demo) out.push(words.demonstration);
+  for (const who of [meta?.model, place(meta?.region)]) if (who) out.push(who);
+  return out.join(" · ");
+}
+
+// place is a region worth naming: one node alone calls itself local.
+const place = (region: string | undefined): string => (region === "local" ? "" : (region ?? ""));
+
+// Clock is the time at which something was said.
+function Clock({ at }: { at: string }): VNode | null {
+  const d = new Date(at);
+  if (at === "" || Number.isNaN(d.getTime())) return null;
+  const today = d.toDateString() === new Date().toDateString();
+  const short = today ? { timeStyle: "short" as const } : { dateStyle: "medium" as const, timeStyle: "short" as const };
+  return (
+    <time class="clock" dateTime={at} title={d.toLocaleString(undefined, { dateStyle: "full", timeStyle: "medium" })}>
+      {d.toLocaleString(undefined, short)}
+    </time>
+  );
+}
+
+function Said({ session, open, step }: Props): VNode {
+  const n = step.node;
+  useNode(open, n.key);
+  const [editing, edit] = useState(false);
+  if (editing) {
+    return (
+      <Editor
+        text={n.text}
+        onCancel={() => edit(false)}
+        onSend={(text) => {
+          edit(false);
+          session.say(text, n.id);
+        }}
+      />
+    );
+  }
+  return (
+    <article class="said">
+      <h2 class="vh">{words.you}</h2>
+      <div class="bubble" dir="auto">
+        {n.text}
+      </div>
+      <footer>
+        <span class="acts">
+          <Versions open={open} step={step} />
+          <Clock at={n.time} />
+          <CopyButton text={n.text} />
+          <button type="button" class="quiet" aria-label={words.edit} title={words.edit} onClick={() => edit(true)}>
+            <Icon name="edit" />
+          </button>
+        </span>
+      </footer>
+    </article>
+  );
+}
+
+function Versions({ open, step }: { open: Open; step: Step }): VNode | null {
+  const all = step.siblings;
+  if (all.length < 2) return null;
+  const i = all.indexOf(step.node);
+  const to = (j: number): void => {
+    const node = all[j];
+    if (node) open.pick(choose(open.state, open.choice, node));
+  };
+  return (
+    <span class="versions" role="group" aria-label={words.versionLong(i + 1, all.length)}>
+      <button type="button" class="quiet" disabled={i === 0} aria-label={words.previous} onClick={() => to(i - 1)}>
+        <Icon name="left" />
+      </button>
+      <span aria-hidden="true">{words.version(i + 1, all.length)}</span>
+      <button type="button" class="quiet" disabled={i === all.length - 1} aria-label={words.next} onClick={() => to(i + 1)}>
+        <Icon name="right" />
+      </button>
+    </span>
+  );
+}
+
+function Editor({ text, onSend, onCancel }: { text: string; onSend: (t: string) => void; onCancel: () => void }): VNode {
+  const [value, set] = useState(text);
+  const area = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    area.current?.focus();
+    area.current?.setSelectionRange(text.length, text.length);
+  }, []);
+  const send = (): void => {
+    if (value.trim() !== "") onSend(value);
+  };
+  return (
+    <form
+      class="editor"
+      onSubmit={(e) => {
+        e.preventDefault();
+        send();
+      }}
+    >
+      <textarea
+        ref={area}
+        aria-label={words.editLabel}
+        dir="auto"
+        rows={3}
+        value={value}
+        onInput={(e) => set(e.currentTarget.value)}
+        onKeyDown={(e) => {
+          if (e.key === "Escape") {
+            e.preventDefault();
+            onCancel();
+          } else if (e.key === "Enter" && !e.shiftKey && !e.isComposing) {
+            e.preventDefault();
+            send();
+          }
+        }}
+      />
+      <div class="row end">
+        <button type="button" class="button plain small" onClick={onCancel}>
+          {words.cancel}
+        </button>
+        <button type="submit" class="button small" disabled={value.trim() === ""}>
+          {words.sendEdit}
+        </button>
+      </div>
+    </form>
+  );
+}
+
+// Waiting is a message, or a wish for another answer, on its way out.
+export function Waiting({ session, item }: { session: Session; item: Item }): VNode {
+  const p = session.outbox.of(item.key);
+  const counting = p !== undefined && !p.sending && p.next > Date.now();
+  useTick(counting, 500);
+  const state = waitingState(item, p);
+  return (
+    <article class={`said waiting${item.failed !== undefined ? " failed" : ""}`}>
+      <h2 class="vh">{words.you}</h2>
+      {item.kind === "message" ? (
+        <div class="bubble" dir="auto">
+          {item.text}
+        </div>
+      ) : null}
+      <footer>
+        <p class="state">{state}</p>
+        {item.failed !== undefined ? (
+          <span class="acts always">
+            <button type="button" class="button small" onClick={() => session.outbox.retry(item.key)}>
+              {words.tryAgain}
+            </button>
+            <button type="button" class="button plain small" onClick={() => session.outbox.settle(item.key)}>
+              {words.discard}
+            </button>
+          </span>
+        ) : null}
+      </footer>
+    </article>
+  );
+}
+
+function waitingState(item: Item, p: Progress | undefined): string {
+  if (item.failed !== undefined) return words.notSent(item.failed);
+  if (item.activity !== undefined || item.answer !== undefined) return words.accepted;
+  if (!p || p.sending || p.tries === 0) return item.kind === "regenerate" ? words.asking : words.sending;
+  const s = Math.ceil((p.next - Date.now()) / 1000);
+  return p.why ? words.waitingWhy(p.why, s) : words.waitingNet(s);
+}
