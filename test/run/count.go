@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -61,6 +63,14 @@ func goTests(in io.Reader, log io.Writer) (tally, error) {
 			t = t.event(e, said[key])
 			if e.Action == "fail" {
 				fmt.Fprint(log, strings.Join(said[key], ""))
+			}
+			if e.Test == "" && e.Action == "fail" { // tests that never came to an end: a panic, or out of time
+				for _, k := range slices.Sorted(maps.Keys(said)) {
+					if k != key && strings.HasPrefix(k, key) {
+						fmt.Fprintf(log, "%s did not end:\n%s", k, strings.Join(said[k], ""))
+						delete(said, k)
+					}
+				}
 			}
 			if e.Test == "" {
 				fmt.Fprintf(log, "%-4s %s\n", e.Action, e.Package)

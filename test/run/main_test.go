@@ -79,6 +79,7 @@ func TestGoTests(t *testing.T) {
 {"Action":"output","Package":"p","Test":"C","Output":"--- SKIP: C (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"C"}
 not json
+{"Action":"output","Package":"p","Test":"D","Output":"panic: test timed out\n"}
 {"Action":"fail","Package":"p"}
 `
 	var log bytes.Buffer
@@ -89,7 +90,7 @@ not json
 	if got.passed != 1 || got.failed != 2 || got.skipped != 1 || len(got.why) != 1 || got.why[0] != "C: x_test.go:9: no model here" {
 		t.Errorf("got %+v", got)
 	}
-	if want := "    x_test.go:1: wrong\nnot json\nfail p\n"; log.String() != want {
+	if want := "    x_test.go:1: wrong\nnot json\np D did not end:\npanic: test timed out\nfail p\n"; log.String() != want {
 		t.Errorf("log %q, want %q", log.String(), want)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -97,9 +98,10 @@ func newNode(t *testing.T, env ...string) *node {
 	n.env = append(n.env, env...)
 	n.args = []string{"up", "--no-browser"}
 	t.Cleanup(func() {
+		n.lastWords()
 		n.kill()
 		if t.Failed() {
-			t.Logf("the node's last words:\n%s", tail(n.log.String(), 4000))
+			t.Logf("the node's last words:\n%s", tail(n.log.String(), 64<<10))
 		}
 	})
 	return n
@@ -145,6 +147,17 @@ func (n *node) kill() {
 		_ = n.cmd.Process.Kill()
 		_ = n.cmd.Wait()
 		n.cmd = nil
+	}
+}
+
+// lastWords makes a node that hung say where: Go prints every goroutine's
+// stack on SIGQUIT, and ends.
+func (n *node) lastWords() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.t.Failed() && n.cmd != nil {
+		_ = n.cmd.Process.Signal(syscall.SIGQUIT)
+		wait(2 * time.Second)
 	}
 }
 
@@ -277,9 +290,14 @@ func newShown() *shown {
 	return &shown{text: map[string]string{}, state: map[string]string{}, problem: map[string]string{}}
 }
 
+// patience is how long one answer may take, kills included, on a busy machine.
+const patience = 3 * time.Minute
+
 // follow reads events until the turn is over, through whatever is killed.
 // grown, if not nil, is called after every delta.
 func (u *user) follow(ctx context.Context, conv, turn string, s *shown, grown func(*shown)) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		err := u.attach(ctx, conv, turn, s, grown)
 		if err == nil {
