@@ -184,9 +184,10 @@ func (l *Log) startServer(ctx context.Context) error {
 	return nil
 }
 
-// watchServer starts the server again after it switched itself off, which it
-// does when the disk is full: writes were refused meanwhile, reads come back
-// here.
+// watchServer starts the server again when it can't write any more. After a
+// write that failed for want of room it either switches itself off, or refuses
+// every further write of that stream, in silence, with room or without; reads
+// go on then, and the new server waits for the room.
 func (l *Log) watchServer(ctx context.Context) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
@@ -197,14 +198,18 @@ func (l *Log) watchServer(ctx context.Context) {
 		case <-tick.C:
 		}
 		s := l.srv.Load()
-		if s.Running() && s.JetStreamEnabled() {
-			continue
+		off := !s.Running() || !s.JetStreamEnabled()
+		if !off {
+			h := s.Healthz(nil)
+			if h.Error == "" {
+				continue
+			}
+			l.down("the log can't write (disk full?) and refuses new entries; it starts again by itself when there is room: " + h.Error)
+			if l.disk.check() != nil {
+				continue
+			}
 		}
-		if l.outage.Load() == nil {
-			why := "the log switched itself off (disk full?); it starts again by itself"
-			l.outage.Store(&why)
-			l.lg.Error("log is down", "reason", why)
-		}
+		l.down("the log switched itself off (disk full?); it starts again by itself")
 		s.Shutdown()
 		s.WaitForShutdown()
 		if err := l.startServer(ctx); err != nil {
@@ -214,6 +219,13 @@ func (l *Log) watchServer(ctx context.Context) {
 		_ = l.nc.ForceReconnect() // fails only on a closed connection
 		l.outage.Store(nil)
 		l.lg.Info("log is up again")
+	}
+}
+
+// down notes why the log can't be written, once for an outage.
+func (l *Log) down(why string) {
+	if l.outage.CompareAndSwap(nil, &why) {
+		l.lg.Error("log is down", "reason", why)
 	}
 }
 

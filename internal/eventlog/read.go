@@ -167,12 +167,13 @@ func (l *Log) Follow(ctx context.Context, stream string, after uint64, each func
 		return readFault(err)
 	}
 	defer consuming.Stop()
+	closed := consuming.Closed() // each call starts a goroutine
 	batch := make([]event.Entry, 0, 256)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-consuming.Closed():
+		case <-closed:
 			return fault.New(fault.Unavailable, "the log's reader was closed")
 		case m := <-in:
 			batch = batch[:0]

@@ -98,10 +98,9 @@ func newNode(t *testing.T, env ...string) *node {
 	n.env = append(n.env, env...)
 	n.args = []string{"up", "--no-browser"}
 	t.Cleanup(func() {
-		n.lastWords()
-		n.kill()
+		n.end()
 		if t.Failed() {
-			t.Logf("the node's last words:\n%s", tail(n.log.String(), 64<<10))
+			t.Logf("the node's last words:\n%s", tail(n.log.String(), 256<<10))
 		}
 	})
 	return n
@@ -150,15 +149,16 @@ func (n *node) kill() {
 	}
 }
 
-// lastWords makes a node that hung say where: Go prints every goroutine's
-// stack on SIGQUIT, and ends.
-func (n *node) lastWords() {
+// end ends the node. One that failed a test says what it was at: Go prints
+// every goroutine's stack on SIGQUIT.
+func (n *node) end() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	if n.t.Failed() && n.cmd != nil {
 		_ = n.cmd.Process.Signal(syscall.SIGQUIT)
 		wait(2 * time.Second)
 	}
+	n.mu.Unlock()
+	n.kill()
 }
 
 // engine returns the pid of the node's engine process, 0 if there is none.
@@ -202,6 +202,8 @@ func (u *user) call(ctx context.Context, method, path, key string, body, into an
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		status, err := u.once(ctx, method, path, key, b, into)
 		if err == nil && status < 500 {
@@ -290,8 +292,9 @@ func newShown() *shown {
 	return &shown{text: map[string]string{}, state: map[string]string{}, problem: map[string]string{}}
 }
 
-// patience is how long one answer may take, kills included, on a busy machine.
-const patience = 3 * time.Minute
+// patience is how long a request, and how long an answer, may take, kills
+// included, on a busy machine.
+const patience = 90 * time.Second
 
 // follow reads events until the turn is over, through whatever is killed.
 // grown, if not nil, is called after every delta.

@@ -250,8 +250,8 @@ func TestClose(t *testing.T) {
 			t.Parallel()
 			e := start(t, fakeOptions(t, mode))
 			got := make(chan answer)
-			begun := make(chan struct{})
-			go func() { got <- generate(t.Context(), e, raw("slow"), func(lm.Chunk) { close(begun) }) }()
+			begun, once := make(chan struct{}), sync.Once{}
+			go func() { got <- generate(t.Context(), e, raw("slow"), func(lm.Chunk) { once.Do(func() { close(begun) }) }) }()
 			<-begun
 			pid := e.Pid()
 			if err := e.Close(); err != nil {
