@@ -48,16 +48,19 @@ type wireRequest struct {
 	Logprobs    json.RawMessage `json:"logprobs"`
 	TopLogprobs json.RawMessage `json:"top_logprobs"`
 	LogitBias   json.RawMessage `json:"logit_bias"`
-	Tools       json.RawMessage `json:"tools"`
+	Tools       []anyObject     `json:"tools"`
 	ToolChoice  json.RawMessage `json:"tool_choice"`
-	Functions   json.RawMessage `json:"functions"`
+	Functions   []anyObject     `json:"functions"`
 	Audio       json.RawMessage `json:"audio"`
 }
+
+// anyObject is one whose fields nobody here reads.
+type anyObject map[string]json.RawMessage
 
 type wireMessage struct {
 	Role      string          `json:"role"`
 	Content   text            `json:"content"`
-	ToolCalls json.RawMessage `json:"tool_calls"`
+	ToolCalls []anyObject     `json:"tool_calls"`
 	Function  json.RawMessage `json:"function_call"`
 }
 
@@ -213,9 +216,9 @@ func (in *wireRequest) refuse() error {
 		return cant("top_logprobs", "log probabilities")
 	case set(in.LogitBias):
 		return cant("logit_bias", "a bias of tokens")
-	case set(in.Tools) && !noTools:
+	case len(in.Tools) > 0 && !noTools:
 		return cant("tools", "tools")
-	case set(in.Functions):
+	case len(in.Functions) > 0:
 		return cant("functions", "functions")
 	case set(in.Audio):
 		return cant("audio", "audio")
@@ -280,7 +283,7 @@ func (in *wireRequest) format(p *lm.Params) error {
 		return nil
 	}
 	switch f.Type {
-	case "text", "":
+	case "text":
 	case "json_object":
 		p.Schema = json.RawMessage(`{"type":"object"}`)
 	case "json_schema":
@@ -309,7 +312,7 @@ func (m *wireMessage) message(i int) (lm.Message, error) {
 		return out, about("messages", bad("message %d has the role %q; it must be system, developer, user, assistant or tool", i+1, short(m.Role)))
 	}
 	switch {
-	case set(m.ToolCalls) || set(m.Function):
+	case len(m.ToolCalls) > 0 || set(m.Function):
 		return out, cant("messages", "calls of tools")
 	case m.Content.other != "":
 		return out, cant("messages", m.Content.other)
