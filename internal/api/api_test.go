@@ -337,6 +337,7 @@ func TestBadInput(t *testing.T) {
 		{"truncated JSON", "POST", acts, `{"type":"mess`, 400, "breaks off", nil},
 		{"wrong type", "POST", acts, `{"type":"message","text":5}`, 400, `"text" must be a string`, nil},
 		{"a list", "POST", acts, `[1]`, 400, "must be a JSON object", nil},
+		{"nothing", "POST", acts, `null`, 400, "must be a JSON object", nil},
 		{"two values", "POST", acts, `{"type":"message","text":"a"} {}`, 400, "behind the JSON", nil},
 		{"not UTF-8", "POST", acts, "{\"type\":\"message\",\"text\":\"\xff\"}", 400, "UTF-8", nil},
 		{"empty body", "POST", acts, ``, 400, "body is empty", nil},

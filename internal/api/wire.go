@@ -165,6 +165,9 @@ func readJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) err
 
 // decode reads one JSON value and says in words what is wrong with it.
 func decode(b []byte, into any, strict bool) error {
+	if string(bytes.TrimSpace(b)) == "null" { // would leave everything as it is
+		return fault.New(fault.Invalid, "the body must be a JSON object, not null")
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	if strict {
 		d.DisallowUnknownFields()

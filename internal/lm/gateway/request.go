@@ -282,13 +282,16 @@ func (in *wireRequest) format(p *lm.Params) error {
 	if f == nil {
 		return nil
 	}
+	if f.Schema != nil && len(f.Schema.Schema) > 0 && f.Schema.Schema[0] != '{' {
+		return about("response_format", bad("response_format.json_schema.schema must be a JSON schema"))
+	}
 	switch f.Type {
 	case "text":
 	case "json_object":
 		p.Schema = json.RawMessage(`{"type":"object"}`)
 	case "json_schema":
-		if f.Schema == nil || len(f.Schema.Schema) == 0 || f.Schema.Schema[0] != '{' {
-			return about("response_format", bad("response_format.json_schema.schema must be a JSON schema"))
+		if f.Schema == nil || len(f.Schema.Schema) == 0 {
+			return about("response_format", bad("response_format.json_schema.schema is missing"))
 		}
 		p.Schema = f.Schema.Schema
 	default:

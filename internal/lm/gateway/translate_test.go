@@ -173,6 +173,7 @@ func TestBadInput(t *testing.T) {
 		{"image", chatPath, `{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}`, 400, "unsupported"},
 		{"tools", chatPath, `{"tools":[{"type":"function"}],` + hello + `}`, 400, "unsupported"},
 		{"tools of another type", chatPath, `{"tools":{},` + hello + `}`, 400, "invalid"},
+		{"schema of another type", chatPath, `{"response_format":{"type":"text","json_schema":{"schema":[]}},` + hello + `}`, 400, "invalid"},
 		{"n", chatPath, `{"n":2,` + hello + `}`, 400, "unsupported"},
 		{"logprobs", chatPath, `{"logprobs":true,` + hello + `}`, 400, "unsupported"},
 		{"schema that the engine can't keep", chatPath, `{"response_format":{"type":"json_object"},` + hello + `}`, 400, "unsupported"},
