@@ -251,7 +251,9 @@ func TestClose(t *testing.T) {
 			e := start(t, fakeOptions(t, mode))
 			got := make(chan answer)
 			begun, once := make(chan struct{}), sync.Once{}
-			go func() { got <- generate(t.Context(), e, raw("slow"), func(lm.Chunk) { once.Do(func() { close(begun) }) }) }()
+			go func() {
+				got <- generate(t.Context(), e, raw("slow"), func(lm.Chunk) { once.Do(func() { close(begun) }) })
+			}()
 			<-begun
 			pid := e.Pid()
 			if err := e.Close(); err != nil {
