@@ -71,6 +71,7 @@ var errKind = errors.New("wrong type")
 type text struct {
 	s     string
 	there bool
+	plain bool   // a list of strings, as prompts may be and content may not
 	other string // kind of a content part that is no text
 }
 
@@ -89,12 +90,16 @@ func (t *text) UnmarshalJSON(b []byte) error {
 	}
 	var out strings.Builder
 	for i, raw := range list {
-		var s string
+		var s *string
 		if json.Unmarshal(raw, &s) == nil {
+			if s == nil {
+				return errKind
+			}
 			if i > 0 {
 				t.other = "a list of prompts"
 			}
-			out.WriteString(s)
+			t.plain = true
+			out.WriteString(*s)
 			continue
 		}
 		var part struct {
@@ -317,6 +322,8 @@ func (m *wireMessage) message(i int) (lm.Message, error) {
 	switch {
 	case len(m.ToolCalls) > 0 || set(m.Function):
 		return out, cant("messages", "calls of tools")
+	case m.Content.plain:
+		return out, about("messages", bad("message %d: content must be a text or a list of parts, each an object with a type", i+1))
 	case m.Content.other != "":
 		return out, cant("messages", m.Content.other)
 	case !m.Content.there:

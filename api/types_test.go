@@ -1,0 +1,127 @@
+package api_test
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+)
+
+// TestWrongTypes puts a value of every JSON type in the place of every value of
+// a request that says all that can be said. Whatever the description forbids,
+// the node must refuse.
+func TestWrongTypes(t *testing.T) {
+	doc := load(t)
+	c := &caller{
+		t: t, client: &http.Client{Timeout: time.Minute},
+		base: node(t, "engines: [{name: demo, kind: demo}]\nbots: [{id: quick, model: demonstration}]\n").URL(),
+	}
+	conversation := c.ok(http.StatusCreated, "POST", "/api/v1/conversations", `{}`).text("id")
+	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
+		for method, op := range doc.Paths.Value(path).Operations() {
+			if op.RequestBody == nil {
+				continue
+			}
+			schema := op.RequestBody.Value.Content.Get("application/json").Schema.Value
+			body := sample("", schema)
+			if err := schema.VisitJSON(body); err != nil {
+				t.Fatalf("%s: the sample is wrong itself: %v", op.OperationID, err)
+			}
+			at := strings.ReplaceAll(path, "{id}", conversation)
+			whole, err := json.Marshal(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a := c.send(c.request(method, at, string(whole))); a.status >= 300 && !slices.Contains([]string{"signIn", "embeddings"}, op.OperationID) {
+				t.Errorf("%s: the sample is refused, so what follows says nothing: status %d: %s\n%s", op.OperationID, a.status, whole, a.body)
+			}
+			asked := 0
+			everywhere(body, func(where string, changed any) {
+				if schema.VisitJSON(changed) == nil {
+					return
+				}
+				asked++
+				b, err := json.Marshal(changed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a := c.send(c.request(method, at, string(b))); a.status < 400 || a.status >= 500 {
+					t.Errorf("%s: %s: status %d for %s", op.OperationID, where, a.status, b)
+				}
+			})
+			t.Logf("%s: %d wrong requests", op.OperationID, asked)
+			if asked == 0 {
+				t.Errorf("%s: no request was wrong", op.OperationID)
+			}
+		}
+	}
+}
+
+// sensible values where just any would be refused.
+var sensible = map[string]any{
+	"bot": "quick", "model": "demonstration", "role": "user", "previous_response_id": nil,
+	"n": 1.0, "max_tokens": 1.0, "max_completion_tokens": 1.0, "max_output_tokens": 1.0,
+	"format": map[string]any{"type": "text"}, "tools": []any{}, // what the engine can
+}
+
+// sample makes a value that says all that a schema knows.
+func sample(name string, s *openapi3.Schema) any {
+	value, known := sensible[name]
+	switch {
+	case known:
+		return value
+	case len(s.OneOf) > 0: // the last form is the richest
+		return sample(name, s.OneOf[len(s.OneOf)-1].Value)
+	case len(s.AllOf) > 0:
+		return sample(name, s.AllOf[0].Value)
+	case len(s.Enum) > 0:
+		return s.Enum[0]
+	case s.Type.Is("array"):
+		return []any{sample(name, s.Items.Value)}
+	case s.Type.Is("object"):
+		out := map[string]any{}
+		for key, p := range s.Properties {
+			out[key] = sample(key, p.Value)
+		}
+		return out
+	case s.Type.Is("boolean"):
+		return false
+	case s.Type.Is("string"):
+		if s.Format == "date-time" {
+			return "2026-01-02T03:04:05Z"
+		}
+		return "text"
+	}
+	return 0.0
+}
+
+// everywhere calls each with copies of v in which one value has another type,
+// and says where.
+func everywhere(v any, each func(where string, changed any)) {
+	for _, other := range []any{nil, "text", 7.5, true, []any{}, map[string]any{}, []any{nil}, []any{7.5}, []any{map[string]any{}}} {
+		each("", other)
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for key, field := range v {
+			everywhere(field, func(where string, changed any) {
+				c := maps.Clone(v)
+				c[key] = changed
+				each("."+key+where, c)
+			})
+		}
+	case []any:
+		for i, item := range v {
+			everywhere(item, func(where string, changed any) {
+				c := slices.Clone(v)
+				c[i] = changed
+				each("[]"+where, c)
+			})
+		}
+	}
+}
