@@ -119,28 +119,44 @@ func (l *Log) AppendAsync(a event.Append) (sum uint64, wait func(context.Context
 	if err != nil {
 		return 0, nil, err
 	}
-	p := &pending{msg: m, sum: s, done: make(chan outcome, 1)}
-	if err := l.committer(l.StreamOf(a.Conversation)).add(p); err != nil {
+	p := &pending{msg: m, sum: s, done: make(chan outcome, 1), guarded: a.Expect != nil}
+	c, err := l.committer(l.StreamOf(a.Conversation))
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := c.add(p); err != nil {
 		return 0, nil, err
 	}
 	return s, p.wait, nil
 }
 
-// committer returns the stream's committer; the first append starts it.
-func (l *Log) committer(stream string) *committer {
+// appender sends the appends of one stream.
+type appender interface {
+	add(*pending) error
+	run()
+	close() // ends run and what waits
+}
+
+// committer returns the stream's appender; the first append starts it.
+func (l *Log) committer(stream string) (appender, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c := l.committers[stream]
-	if c == nil {
-		c = newCommitter(l)
-		l.committers[stream] = c
-		if l.closed {
-			close(c.stop)
-		} else {
-			l.done.Go(c.run)
+	if c := l.committers[stream]; c != nil {
+		return c, nil
+	}
+	if l.closed {
+		return nil, errClosed
+	}
+	var c appender = newCommitter(l)
+	if l.cluster != nil {
+		var err error
+		if c, err = newReplicator(l, stream); err != nil {
+			return nil, err
 		}
 	}
-	return c
+	l.committers[stream] = c
+	l.done.Go(c.run)
+	return c, nil
 }
 
 func appendFault(err error) error {

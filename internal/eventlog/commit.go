@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -39,6 +40,11 @@ type pending struct {
 	sum  uint64
 	done chan outcome  // holds one
 	stop chan struct{} // the committer's: nothing lands any more
+
+	// For replicated streams.
+	guarded bool // brings its own guard
+	since   time.Time
+	token   string // of the first try
 }
 
 type outcome struct {
@@ -61,6 +67,8 @@ func (p *pending) wait(ctx context.Context) (event.Receipt, error) {
 func newCommitter(l *Log) *committer {
 	return &committer{l: l, in: make(chan *pending, 1024), landed: make(chan int, window+1), stop: make(chan struct{})}
 }
+
+func (c *committer) close() { close(c.stop) }
 
 // add queues an append, or refuses it when the log is closed.
 func (c *committer) add(p *pending) error {

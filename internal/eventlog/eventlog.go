@@ -35,6 +35,9 @@ type Options struct {
 	Lease   time.Duration // how long a turn's lease lives without a sign of life; 0 = 3 s
 	Reserve int64         // bytes kept free on the disk: appends are refused below; 0 = 64 MiB
 	Logger  *slog.Logger  // nil = discard
+	// Cluster makes the log one that several nodes hold together; nil = this
+	// node alone.
+	Cluster *Cluster
 	// MemoryOnly skips fsync. Only for tests of things that aren't about
 	// durability.
 	MemoryOnly bool
@@ -49,13 +52,17 @@ type Log struct {
 	kv   jetstream.KeyValue
 	disk diskGuard
 
+	cluster *Cluster      // nil = this node alone
+	joined  chan struct{} // closed when the streams and kv are there
+	view    clusterView
+
 	srv    atomic.Pointer[server.Server]
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	outage atomic.Pointer[string] // why the engine is down, nil while it is up
 
 	mu         sync.Mutex // guards committers, closed
-	committers map[string]*committer
+	committers map[string]appender
 	closed     bool
 }
 
@@ -90,7 +97,17 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	l := &Log{opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve}, committers: map[string]*committer{}}
+	l := &Log{opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve}, committers: map[string]appender{}, joined: make(chan struct{})}
+	if opts.Cluster != nil {
+		c, err := opts.Cluster.validate(opts)
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		l.cluster = c
+	}
+	if err := l.checkMode(); err != nil {
+		return nil, err
+	}
 	if err := l.startServer(ctx); err != nil {
 		return nil, err
 	}
@@ -103,12 +120,20 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	}
 	l.nc = nc
 	if l.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(8192), jetstream.WithPublishAsyncTimeout(ioTimeout)); err == nil {
-		err = l.ensureStreams(ctx)
+		if l.cluster != nil {
+			err = l.join(ctx)
+		} else {
+			err = l.ensureStreams(ctx)
+		}
 	}
 	if err != nil {
 		_ = l.Close()
 		return nil, err
 	}
+	if l.cluster != nil {
+		return l, nil
+	}
+	close(l.joined)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = cancel
 	l.done.Go(func() { l.watchServer(run) })
@@ -120,7 +145,7 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	for _, c := range l.committers {
 		if !l.closed {
-			close(c.stop)
+			c.close()
 		}
 	}
 	l.closed = true
@@ -153,8 +178,8 @@ func (l *Log) InProcessConn() (net.Conn, error) {
 }
 
 func (l *Log) startServer(ctx context.Context) error {
-	s, err := server.NewServer(&server.Options{
-		ServerName:            "parley-" + l.opts.Node,
+	o := &server.Options{
+		ServerName:            serverPrefix + l.opts.Node,
 		DontListen:            true,
 		JetStream:             true,
 		StoreDir:              l.opts.Dir,
@@ -166,12 +191,24 @@ func (l *Log) startServer(ctx context.Context) error {
 		NoSigs:                true,
 		NoLog:                 true,
 		DisableShortFirstPing: true,
-	})
+	}
+	if l.cluster != nil {
+		if err := setTimers(timersFor(l.cluster.RoundTrip)); err != nil {
+			return fmt.Errorf("open log: %w", err)
+		}
+		if err := l.cluster.configure(o, l.opts.Node); err != nil {
+			return fmt.Errorf("open log: %w", err)
+		}
+	}
+	s, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("configure the embedded log: %w", err)
 	}
 	s.SetLoggerV2(serverLog{l.lg}, false, false, false)
 	s.Start()
+	if l.cluster != nil {
+		return l.started(ctx, s)
+	}
 	limit := 30 * time.Second // recovery of a large log after kill -9 reads every block
 	if d, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(d))
@@ -199,6 +236,9 @@ func (l *Log) watchServer(ctx context.Context) {
 		}
 		s := l.srv.Load()
 		off := !s.Running() || !s.JetStreamEnabled()
+		if !off && l.cluster != nil {
+			continue // a replica that falls behind is not down: see State
+		}
 		if !off {
 			h := s.Healthz(nil)
 			if h.Error == "" {
@@ -304,6 +344,9 @@ func (l *Log) Health(ctx context.Context) error {
 	if err := l.disk.check(); err != nil {
 		return err
 	}
+	if l.cluster != nil {
+		return l.clusterHealth()
+	}
 	_, err := l.Last(ctx, l.Home())
 	return err
 }
@@ -313,7 +356,11 @@ type serverLog struct{ lg *slog.Logger }
 
 func (s serverLog) Noticef(format string, v ...any) { s.lg.Debug(fmt.Sprintf(format, v...)) }
 func (s serverLog) Warnf(format string, v ...any)   { s.lg.Warn(fmt.Sprintf(format, v...)) }
-func (s serverLog) Fatalf(format string, v ...any)  { s.lg.Error(fmt.Sprintf(format, v...)) }
-func (s serverLog) Errorf(format string, v ...any)  { s.lg.Error(fmt.Sprintf(format, v...)) }
-func (s serverLog) Debugf(format string, v ...any)  {}
-func (s serverLog) Tracef(format string, v ...any)  {}
+func (s serverLog) Fatalf(format string, v ...any) {
+	if msg := fmt.Sprintf(format, v...); !strings.Contains(msg, nowhere) {
+		s.lg.Error(msg)
+	}
+}
+func (s serverLog) Errorf(format string, v ...any) { s.lg.Error(fmt.Sprintf(format, v...)) }
+func (s serverLog) Debugf(format string, v ...any) {}
+func (s serverLog) Tracef(format string, v ...any) {}

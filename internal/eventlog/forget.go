@@ -38,6 +38,9 @@ func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) erro
 
 // Get reads a small value that all nodes share, or NotFound.
 func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := l.member(); err != nil {
+		return nil, err
+	}
 	e, err := l.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, fault.New(fault.NotFound, "no value %q", key)
@@ -50,6 +53,9 @@ func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
 
 // Create writes a value unless there is one: then Conflict.
 func (l *Log) Create(ctx context.Context, key string, value []byte) error {
+	if err := l.member(); err != nil {
+		return err
+	}
 	_, err := l.kv.Create(ctx, key, value)
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return fault.New(fault.Conflict, "%q is there already", key)

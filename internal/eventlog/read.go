@@ -18,7 +18,18 @@ import (
 const readBatch = 512 // entries of one read request
 
 // Streams lists the streams of the log, oldest region first.
-func (l *Log) Streams(context.Context) ([]string, error) { return l.knownStreams() }
+func (l *Log) Streams(context.Context) ([]string, error) {
+	if l.cluster == nil {
+		return l.knownStreams()
+	}
+	var out []string
+	for _, home := range l.Homes() {
+		for shard := range shards {
+			out = append(out, streamName(home, shard))
+		}
+	}
+	return out, nil
+}
 
 // Home returns the stream of conversations that begin here.
 func (l *Log) Home() string { return streamName(l.opts.Region, 0) }
@@ -43,6 +54,17 @@ func (l *Log) Nothing(ctx context.Context, stream string, after uint64) (bool, e
 	if err != nil {
 		return false, readFault(err)
 	}
+	if l.cluster != nil { // a replica may not know of it yet
+		err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"seq": after + 1, "next_by_subj": ">"}, nil)
+		var refused *apiError
+		if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
+			return true, nil
+		}
+		if err != nil {
+			return false, readFault(err)
+		}
+		return false, nil
+	}
 	_, err = s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(">"))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return true, nil
@@ -58,6 +80,9 @@ func (l *Log) Nothing(ctx context.Context, stream string, after uint64) (bool, e
 func (l *Log) Read(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error {
 	if !event.ValidConversation(conversation) {
 		return nil
+	}
+	if l.cluster != nil {
+		return l.readFresh(ctx, conversation, after, each)
 	}
 	filter := subject(conversation, ">")
 	for {
@@ -89,6 +114,9 @@ func (l *Log) readSome(ctx context.Context, stream, filter string, from uint64, 
 	}
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
+		if errors.Is(err, nats.ErrNoResponders) {
+			return last, n, errNoReplica
+		}
 		if err != nil {
 			return last, n, readFault(err)
 		}
@@ -102,23 +130,28 @@ func (l *Log) readSome(ctx context.Context, stream, filter string, from uint64, 
 		if len(m.Header.Get("Nats-Sequence")) == 0 {
 			return last, n, fault.New(fault.Unavailable, "the log can't be read at the moment; try again")
 		}
-		seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
-		if err != nil {
-			return last, n, fmt.Errorf("read entry: sequence: %w", err)
-		}
-		at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
-		if err != nil {
-			return last, n, fmt.Errorf("read entry %d: time: %w", seq, err)
-		}
-		e, err := l.entry(m.Header.Get("Nats-Subject"), seq, at, m.Header, m.Data)
+		e, err := l.stored(m)
 		if err != nil {
 			return last, n, err
 		}
 		if err := each(e); err != nil {
 			return last, n, err
 		}
-		last, n = seq, n+1
+		last, n = e.Seq, n+1
 	}
+}
+
+// stored makes an Entry of a message in which the server says where it stands.
+func (l *Log) stored(m *nats.Msg) (event.Entry, error) {
+	seq, err := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if err != nil {
+		return event.Entry{}, fmt.Errorf("read entry: sequence: %w", err)
+	}
+	at, err := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+	if err != nil {
+		return event.Entry{}, fmt.Errorf("read entry %d: time: %w", seq, err)
+	}
+	return l.entry(m.Header.Get("Nats-Subject"), seq, at, m.Header, m.Data)
 }
 
 // entry makes an Entry and verifies its checksum. Damage is marked and logged,
@@ -146,6 +179,9 @@ func (l *Log) entry(subj string, seq uint64, at time.Time, h nats.Header, data [
 // sequence, in order: what is there first, then what comes, until ctx ends
 // (nil is returned) or each returns an error (which is returned).
 func (l *Log) Follow(ctx context.Context, stream string, after uint64, each func([]event.Entry) error) error {
+	if l.cluster != nil {
+		return l.tail(ctx, stream, after, each)
+	}
 	consumer, err := l.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       after + 1,
@@ -205,41 +241,6 @@ func (l *Log) received(m jetstream.Msg) (event.Entry, error) {
 		return event.Entry{}, fmt.Errorf("read entry: %w", err)
 	}
 	return l.entry(m.Subject(), meta.Sequence.Stream, meta.Timestamp, m.Headers(), m.Data())
-}
-
-// Leases hands out turn requests of conversations that are at home here, until
-// ctx ends. At most limit are held at once; each is called from one goroutine
-// and must not block.
-func (l *Log) Leases(ctx context.Context, limit int, each func(event.Lease)) error {
-	consumer, err := l.js.CreateOrUpdateConsumer(ctx, l.Home(), jetstream.ConsumerConfig{
-		Durable:       "turns",
-		FilterSubject: fmt.Sprintf("conv.%s.*.*.%s", l.opts.Region, event.In),
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       l.opts.Lease,
-		MaxDeliver:    -1,
-		MaxAckPending: limit,
-		DeliverPolicy: jetstream.DeliverAllPolicy,
-	})
-	if err != nil {
-		return readFault(err)
-	}
-	consuming, err := consumer.Consume(func(m jetstream.Msg) {
-		e, err := l.received(m)
-		if err != nil || e.Damaged {
-			l.lg.Error("a request can't be read and is left out", "subject", m.Subject(), "err", err)
-			_ = m.Term()
-			return
-		}
-		each(event.Lease{Entry: e, For: l.opts.Lease, Extend: m.InProgress, Ack: m.Ack, Release: m.NakWithDelay})
-	}, jetstream.PullMaxMessages(64), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		l.lg.Debug("lease reader", "err", err)
-	}))
-	if err != nil {
-		return readFault(err)
-	}
-	<-ctx.Done()
-	consuming.Stop()
-	return nil
 }
 
 func readFault(err error) error {

@@ -166,6 +166,9 @@ func Vars(t *Tree) []Finding {
 					if !ok {
 						continue
 					}
+					if linked(g, spec) {
+						continue
+					}
 					if why := badVar(g, spec); why != "" {
 						out = append(out, t.at(f, spec, "package-level variable %s: %s", spec.Names[0].Name, why))
 					}
@@ -215,13 +218,19 @@ func isPackage(s *ast.SelectorExpr, name string) bool {
 	return ok && id.Name == name
 }
 
-func embedded(g *ast.GenDecl, spec *ast.ValueSpec) bool {
+func embedded(g *ast.GenDecl, spec *ast.ValueSpec) bool { return directive(g, spec, "//go:embed ") }
+
+// linked says that a variable is really another package's: it is that
+// package's state, and whoever links it needs "unsafe", which has an owner.
+func linked(g *ast.GenDecl, spec *ast.ValueSpec) bool { return directive(g, spec, "//go:linkname ") }
+
+func directive(g *ast.GenDecl, spec *ast.ValueSpec, name string) bool {
 	for _, doc := range []*ast.CommentGroup{g.Doc, spec.Doc} {
 		if doc == nil {
 			continue
 		}
 		for _, c := range doc.List {
-			if strings.HasPrefix(c.Text, "//go:embed ") {
+			if strings.HasPrefix(c.Text, name) {
 				return true
 			}
 		}

@@ -68,6 +68,8 @@ func Rooms() []Room {
 		{"internal/lm/gateway", Core, "who may answer what is a rule of the product; the page and api only hand requests to it"},
 
 		{"internal/eventlog", Adapter, "NATS JetStream"},
+		{"internal/tlscert", Adapter, "X.509"},
+		{"internal/eventlog/link", Adapter, "TCP with a distance, for worlds on one machine"},
 		{"internal/store/sqlite", Adapter, "SQLite"},
 		{"internal/lm/openai", Adapter, "any OpenAI-compatible server"},
 		{"internal/lm/llama/...", Adapter, "llama.cpp"},
@@ -114,7 +116,7 @@ func Owners() []Owner {
 		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
 		{Import: "golang.org/x/sys/", Rooms: []string{"internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
 
-		{Import: "unsafe", Rooms: []string{"internal/lm/llama/..."}},
+		{Import: "unsafe", Rooms: []string{"internal/lm/llama/...", "internal/eventlog"}},
 		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "test/..."}, Tests: true},
 		{Import: "C", Rooms: nil},
 		{Import: "plugin", Rooms: nil},

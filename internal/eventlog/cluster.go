@@ -1,0 +1,490 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Cluster of a log that several nodes hold together. Nodes is required; this
+// node is the one in it that has Options.Node as its name.
+type Cluster struct {
+	Name  string // the same in all nodes; "" = "parley"
+	Nodes []Node // all of them, this one included, the same order everywhere
+	// Listen is the address that the other nodes' connections come in at;
+	// "" = this node's Address.
+	Listen string
+	// Advertise is what nodes tell each other about this one; "" = its
+	// Address. Nodes dial what is in their own Nodes, but also what they are
+	// told: where they reach each other through something in between (a proxy,
+	// a NAT), it must lead there too.
+	Advertise string
+	// TLS is used in both directions and must ask the other side for its
+	// certificate. nil only where every address is a loopback one.
+	TLS *tls.Config
+	// Replicas of an entry; 0 = 3, or the number of nodes if that is smaller.
+	Replicas int
+	// RoundTrip is the longest one between two nodes that is normal; the raft
+	// timers follow from it. 0 = 150 ms. At most a second.
+	RoundTrip time.Duration
+	// Wait is how long Open waits for a majority. After that it returns all
+	// the same: reading works, Health says what is missing, and the node joins
+	// when it can. 0 = 20 s.
+	Wait time.Duration
+}
+
+// Node is a member of a cluster.
+type Node struct {
+	Region  string
+	Name    string // unique in the cluster
+	Address string // host:port at which this node reaches it
+	Witness bool   // holds replicas and votes, but no conversation begins there and nobody is served
+}
+
+const (
+	serverPrefix = "parley-" // and the node's name: a server's name
+	routePing    = 2 * time.Second
+	routePings   = 3 // without an answer: the connection counts as dead
+	modeFile     = "cluster"
+	dedupeWindow = 20 * time.Second // more than an append is ever tried again
+	mostNodes    = 64
+	ensureTry    = 2 * time.Second // a request from before there was a leader is never answered
+
+	// A server that is told not to listen for clients never listens for other
+	// servers either. So it is told to listen where it can't: it gives up on
+	// clients, and goes on. Ours come in-process.
+	noPort  = 1 << 16
+	nowhere = "127.0.0.1:65536"
+)
+
+func (c *Cluster) self(name string) (Node, bool) {
+	i := slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
+	if i < 0 {
+		return Node{}, false
+	}
+	return c.Nodes[i], true
+}
+
+// region returns the region of a node, "" if it is not in the cluster.
+func (c *Cluster) region(node string) string {
+	n, _ := c.self(node)
+	return n.Region
+}
+
+// homes lists the regions in which conversations begin.
+func (c *Cluster) homes() []string { return c.regions(func(n Node) bool { return !n.Witness }) }
+
+func (c *Cluster) regions(which func(Node) bool) []string {
+	var out []string
+	for _, n := range c.Nodes {
+		if which(n) && !slices.Contains(out, n.Region) {
+			out = append(out, n.Region)
+		}
+	}
+	return out
+}
+
+func (c *Cluster) allRegions() []string { return c.regions(func(Node) bool { return true }) }
+
+// holders lists the regions that hold the log of a home: the home and the next
+// ones in the order of the list, so that every node comes to the same answer
+// and the home always has a replica.
+func (c *Cluster) holders(home string) []string {
+	all := c.allRegions()
+	i := max(0, slices.Index(all, home))
+	turned := slices.Concat(all[i:], all[:i])
+	return turned[:min(len(turned), c.Replicas)]
+}
+
+// validate fills in the defaults and reports everything that is wrong.
+func (c *Cluster) validate(opts Options) (*Cluster, error) {
+	out := *c
+	if out.Name == "" {
+		out.Name = "parley"
+	}
+	if out.RoundTrip == 0 {
+		out.RoundTrip = 150 * time.Millisecond
+	}
+	if out.Wait == 0 {
+		out.Wait = 20 * time.Second
+	}
+	if out.Replicas == 0 {
+		out.Replicas = min(3, len(out.Nodes))
+	}
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(out.Nodes) < 2 || len(out.Nodes) > mostNodes {
+		wrong("%d nodes: a cluster has 2 to %d; a single node needs none", len(out.Nodes), mostNodes)
+	}
+	if out.Replicas < 1 || out.Replicas > min(5, max(1, len(out.Nodes))) {
+		wrong("%d replicas of %d nodes: take 1 to 5, best 3", out.Replicas, len(out.Nodes))
+	}
+	if out.RoundTrip < 0 || out.RoundTrip > time.Second {
+		wrong("a round trip of %s: at most 1s is bearable", out.RoundTrip)
+	}
+	word := regexp.MustCompile(`^[a-z0-9]{1,32}$`)
+	name := regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}$`)
+	seen := map[string]bool{}
+	remote := false
+	for _, n := range out.Nodes {
+		if !word.MatchString(n.Region) {
+			wrong("node %q: region %q: lower-case letters and digits only", n.Name, n.Region)
+		}
+		if !name.MatchString(n.Name) || seen[n.Name] {
+			wrong("node name %q: letters, digits, - and _, and every name once", n.Name)
+		}
+		seen[n.Name] = true
+		host, port, err := net.SplitHostPort(n.Address)
+		if err != nil || port == "" || port == "0" {
+			wrong("node %q: address %q: want host:port", n.Name, n.Address)
+		}
+		remote = remote || !loopback(host)
+	}
+	if me, ok := out.self(opts.Node); !ok || me.Region != opts.Region {
+		wrong("this node (%q in region %q) is not among the nodes", opts.Node, opts.Region)
+	} else if out.Listen == "" {
+		out.Listen = me.Address
+	}
+	if out.Advertise == "" {
+		me, _ := out.self(opts.Node)
+		out.Advertise = me.Address
+	}
+	if len(out.homes()) == 0 {
+		wrong("every node is a witness: nobody serves users")
+	}
+	if host, _, err := net.SplitHostPort(out.Listen); err != nil || !loopback(host) {
+		remote = true
+	}
+	if remote && out.TLS == nil {
+		wrong("nodes on other machines need TLS certificates")
+	}
+	if out.TLS != nil && out.TLS.ClientAuth != tls.RequireAndVerifyClientCert {
+		wrong("the TLS configuration must require and verify the other node's certificate")
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	return &out, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// configure adds to the server's options what makes it a member.
+func (c *Cluster) configure(o *server.Options, node string) error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("cluster address: %w", err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return fmt.Errorf("cluster address: %w", err)
+	}
+	if n == 0 {
+		n = server.RANDOM_PORT
+	}
+	o.DontListen, o.Host, o.Port = false, "127.0.0.1", noPort
+	o.Cluster = server.ClusterOpts{
+		Name: c.Name, Host: host, Port: n,
+		Advertise: c.Advertise, NoAdvertise: true,
+		TLSConfig: c.TLS, TLSTimeout: 5,
+		// All traffic is of one account: one connection, and the system's own.
+		PoolSize:     1,
+		PingInterval: routePing, MaxPingsOut: routePings,
+		WriteDeadline: 5 * time.Second,
+	}
+	for _, peer := range c.Nodes {
+		if peer.Name != node {
+			o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: peer.Address})
+		}
+	}
+	if len(c.Nodes) == c.Replicas {
+		// A request to read goes to any replica at random, be it next door or
+		// an ocean away. Where every node has one, requests stay at home.
+		reads := &server.SubjectPermission{Deny: []string{"$JS.API.DIRECT.GET.>"}}
+		o.Cluster.Permissions = &server.RoutePermissions{Import: reads, Export: reads}
+	}
+	me := c.region(node)
+	o.Tags = append(o.Tags, "region:"+me)
+	for _, home := range c.homes() {
+		if slices.Contains(c.holders(home), me) {
+			o.Tags = append(o.Tags, "holds:"+home)
+		}
+	}
+	if len(c.allRegions()) >= c.Replicas { // else two replicas must share one
+		o.JetStreamUniqueTag = "region:"
+	}
+	o.JetStreamMaxCatchup = 256 << 20
+	return nil
+}
+
+// started waits until a server of a cluster is up. Its log can be read as soon
+// as it is; whether it can be written is the cluster's.
+func (l *Log) started(ctx context.Context, s *server.Server) error {
+	limit := time.NewTimer(30 * time.Second)
+	defer limit.Stop()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for s.ClusterAddr() == nil || !s.JetStreamEnabled() {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			s.Shutdown()
+			return fmt.Errorf("open log: %w", ctx.Err())
+		case <-limit.C:
+			s.Shutdown()
+			return fault.New(fault.Unavailable, "the log in %s did not start: is the disk full, the directory in use by another node, or the address %s taken?", l.opts.Dir, l.cluster.Listen)
+		}
+	}
+	l.srv.Store(s)
+	return nil
+}
+
+// checkMode refuses a directory that belongs to a log of the other kind: a
+// server that joins a cluster throws streams away which the others don't know.
+func (l *Log) checkMode() error {
+	path := filepath.Join(l.opts.Dir, modeFile)
+	was, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open log: %w", err)
+	}
+	name := strings.TrimSpace(string(was))
+	switch known, kerr := l.knownStreams(); {
+	case kerr != nil:
+		return kerr
+	case l.cluster == nil && name != "":
+		return fault.New(fault.Invalid, "%s holds a node's part of the cluster %q; start it with its regions, or take another data directory", l.opts.Dir, name)
+	case l.cluster == nil:
+		return nil
+	case name == "" && len(known) > 0:
+		return fault.New(fault.Invalid, "%s holds the log of a single node, and joining a cluster would throw it away; "+
+			"take another data directory for the cluster", l.opts.Dir)
+	case name != "" && name != l.cluster.Name:
+		return fault.New(fault.Invalid, "%s belongs to the cluster %q, not to %q; take another data directory", l.opts.Dir, name, l.cluster.Name)
+	case name != "":
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(l.cluster.Name+"\n"), 0o600); err != nil {
+		return fmt.Errorf("open log: %w", err)
+	}
+	return nil
+}
+
+// join ends when this node is a working member, or after the cluster's Wait
+// when there is no majority yet: then the node goes on trying.
+func (l *Log) join(ctx context.Context) error {
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.stop = cancel
+	if n := len(l.cluster.allRegions()); n < 3 {
+		l.lg.Warn("fewer than three regions: the death of one may stop the log; a witness region without users is enough", "regions", n)
+	}
+	if err := l.watchCluster(run); err != nil {
+		return err
+	}
+	l.done.Go(func() { l.watchServer(run) })
+	failed := make(chan error, 1)
+	l.done.Go(func() {
+		if err := l.ensureAll(run); err != nil {
+			why := err.Error()
+			l.outage.Store(&why)
+			failed <- err
+			l.lg.Error("the log can't join its cluster", "err", err)
+		}
+	})
+	wait := time.NewTimer(l.cluster.Wait)
+	defer wait.Stop()
+	select {
+	case <-l.joined:
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("join cluster: %w", ctx.Err())
+	case <-wait.C:
+		l.lg.Warn("no majority of the cluster's nodes yet; the node joins when there is one")
+	}
+	return nil
+}
+
+// ensureAll makes what is missing, again and again until it is all there. It
+// gives up only when a stream that this node has held is gone.
+func (l *Log) ensureAll(ctx context.Context) error {
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, ensureTry)
+		err := l.ensureOnce(try)
+		cancel()
+		if err == nil {
+			close(l.joined)
+			l.view.now()
+			return nil
+		}
+		var known *fault.Error
+		if errors.As(err, &known) && ctx.Err() == nil {
+			return err
+		}
+		l.lg.Debug("cluster is not ready", "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Every full node makes the streams of all regions, so that the log of a
+// region is there before its own first node is. A witness makes nothing.
+func (l *Log) ensureOnce(ctx context.Context) error {
+	known, err := l.knownStreams()
+	if err != nil {
+		return err
+	}
+	me, _ := l.cluster.self(l.opts.Node)
+	var names []string
+	for _, home := range l.cluster.homes() {
+		for shard := range shards {
+			names = append(names, streamName(home, shard))
+			if err := l.ensureStream(ctx, home, shard, me.Witness, known); err != nil {
+				return err
+			}
+		}
+	}
+	if me.Witness {
+		l.kv, err = l.js.KeyValue(ctx, kvBucket)
+	} else {
+		l.kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: l.cluster.Replicas})
+	}
+	if err != nil {
+		return fmt.Errorf("open key-value bucket: %w", err)
+	}
+	return l.noteStreams(names)
+}
+
+func (l *Log) ensureStream(ctx context.Context, home string, shard int, witness bool, known []string) error {
+	name := streamName(home, shard)
+	stream, err := l.js.Stream(ctx, name)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name):
+		return fault.New(fault.Unavailable, "the log's stream %s was here before, and the cluster knows nothing of it: the other nodes' files were removed or belong to another cluster. "+
+			"This node's files below %s may be the last copy: stop all nodes and copy it before anything else", name, l.opts.Dir)
+	case errors.Is(err, jetstream.ErrStreamNotFound) && !witness:
+		stream, err = l.js.CreateStream(ctx, l.cluster.stream(home, shard))
+	}
+	if err != nil {
+		return fmt.Errorf("open stream %s: %w", name, err)
+	}
+	_, err = stream.Consumer(ctx, turns)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) && !witness {
+		_, err = stream.CreateConsumer(ctx, l.turnsOf(home, mostLeases))
+	}
+	if err != nil {
+		return fmt.Errorf("open the queue of %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Cluster) stream(home string, shard int) jetstream.StreamConfig {
+	subjects := fmt.Sprintf("conv.%s.%d.>", home, shard)
+	return jetstream.StreamConfig{
+		Name:       streamName(home, shard),
+		Subjects:   []string{subjects},
+		Storage:    jetstream.FileStorage,
+		Retention:  jetstream.LimitsPolicy,
+		Discard:    jetstream.DiscardNew,
+		Replicas:   c.Replicas,
+		Placement:  &jetstream.Placement{Tags: []string{"holds:" + home}},
+		MaxMsgSize: maxPayload,
+		Duplicates: dedupeWindow,
+		// Every replica answers reads. What is stored is told to all regions
+		// at once: their readers wait neither for a consumer nor for their own
+		// replica, which learns what is durable with the next message only.
+		AllowDirect: true,
+		RePublish:   &jetstream.RePublish{Source: subjects, Destination: tailPrefix + subjects},
+	}
+}
+
+// apiError is how the server says no.
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     uint16 `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description, e.ErrCode) }
+
+// ask sends a request to the server's interface and waits for the answer.
+// Nobody there to answer is ErrNoResponders at once.
+func (l *Log) ask(ctx context.Context, subject string, req, into any) error {
+	var body []byte
+	if req != nil {
+		var err error
+		if body, err = json.Marshal(req); err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+	}
+	reply, err := l.nc.RequestWithContext(ctx, subject, body)
+	if err != nil {
+		return err
+	}
+	var refused struct {
+		Error *apiError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &refused); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	if refused.Error != nil {
+		return refused.Error
+	}
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(reply.Data, into); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+// newest asks a stream's leader for the newest entry under a subject or filter:
+// its sequence and checksum, or zeros if there is none.
+func (l *Log) newest(ctx context.Context, stream, filter string) (seq, sum uint64, err error) {
+	var got struct {
+		Message struct {
+			Seq uint64 `json:"seq"`
+			Hdr []byte `json:"hdrs"`
+		} `json:"message"`
+	}
+	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"last_by_subj": filter}, &got)
+	var refused *apiError
+	if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	h, err := nats.DecodeHeadersMsg(got.Message.Hdr)
+	if err != nil {
+		return 0, 0, fmt.Errorf("decode headers: %w", err)
+	}
+	sum, err = strconv.ParseUint(h.Get(hdrSum), 16, 64)
+	if err != nil {
+		return 0, 0, fmt.Errorf("decode checksum: %w", err)
+	}
+	return got.Message.Seq, sum, nil
+}

@@ -1,0 +1,278 @@
+package eventlog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// State is what a node knows of its cluster.
+type State struct {
+	Region, Node string
+	Joined       bool // the streams are there
+	Streams      []StreamState
+}
+
+// StreamState is a stream of one home.
+type StreamState struct {
+	Stream, Home string
+	Leader       string    // the node; "" = nobody, as far as this node knows
+	Region       string    // the leader's
+	Quorum       bool      // it can store: a leader with a majority of the replicas
+	Since        time.Time // since when leader and quorum are so
+	Last         uint64    // last sequence
+	Replicas     []Replica // the leader among them
+}
+
+// Replica is a copy of a stream.
+type Replica struct {
+	Node, Region string
+	Current      bool          // has all that the leader has, or is about to
+	Offline      bool          // the leader has not heard it for a while
+	Lag          uint64        // entries that it is behind
+	Seen         time.Duration // since the leader heard it
+}
+
+const (
+	lookEvery = time.Second
+
+	// A leader goes home when its home has been well for homeAfter, and not
+	// again before homeAgain: a region that comes and goes must not pull the
+	// leader along each time.
+	homeAfter = 5 * time.Second
+	homeAgain = 30 * time.Second
+)
+
+// clusterView is what was seen of the cluster's streams.
+type clusterView struct {
+	look chan struct{} // holds one: look at once
+
+	mu      sync.Mutex // guards all below
+	streams map[string]StreamState
+	moved   map[string]time.Time // when a stream's leader was last brought home
+	fit     map[string]time.Time // since when this node could lead a home stream that is led elsewhere
+}
+
+// watchCluster begins to look at the streams: every second, and whenever one
+// has a new leader.
+func (l *Log) watchCluster(ctx context.Context) error {
+	l.view.look = make(chan struct{}, 1)
+	l.view.streams, l.view.moved, l.view.fit = map[string]StreamState{}, map[string]time.Time{}, map[string]time.Time{}
+	if _, err := l.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", func(m *nats.Msg) {
+		l.elected(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
+		l.view.now()
+	}); err != nil {
+		return readFault(err)
+	}
+	l.done.Go(func() {
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			l.lookAtStreams(ctx)
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			case <-l.view.look:
+			}
+		}
+	})
+	return nil
+}
+
+func (v *clusterView) now() {
+	select {
+	case v.look <- struct{}{}:
+	default:
+	}
+}
+
+// elected tells the stream's appends that there is a new leader.
+func (l *Log) elected(stream string) {
+	l.mu.Lock()
+	c := l.committers[stream]
+	l.mu.Unlock()
+	if r, ok := c.(*replicator); ok {
+		r.newLeader()
+	}
+}
+
+// State returns what this node knows of the cluster; a log of one node leads
+// its stream alone.
+func (l *Log) State() State {
+	s := State{Region: l.opts.Region, Node: l.opts.Node, Joined: l.member() == nil}
+	if l.cluster == nil {
+		up := l.outage.Load() == nil
+		me := Replica{Node: l.opts.Node, Region: l.opts.Region, Current: up, Offline: !up}
+		s.Streams = []StreamState{{Stream: l.Home(), Home: l.opts.Region, Leader: l.opts.Node, Region: l.opts.Region, Quorum: up, Replicas: []Replica{me}}}
+		return s
+	}
+	v := &l.view
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, home := range l.cluster.homes() {
+		for shard := range shards {
+			st := v.streams[streamName(home, shard)]
+			st.Stream, st.Home, st.Replicas = streamName(home, shard), home, slices.Clone(st.Replicas)
+			s.Streams = append(s.Streams, st)
+		}
+	}
+	return s
+}
+
+// streamInfo is the part of the server's answer that we read.
+type streamInfo struct {
+	State struct {
+		Last uint64 `json:"last_seq"`
+	} `json:"state"`
+	Cluster *struct {
+		Leader   string `json:"leader"`
+		Replicas []struct {
+			Name    string        `json:"name"`
+			Current bool          `json:"current"`
+			Offline bool          `json:"offline"`
+			Active  time.Duration `json:"active"`
+			Lag     uint64        `json:"lag"`
+		} `json:"replicas"`
+	} `json:"cluster"`
+}
+
+func (l *Log) lookAtStreams(ctx context.Context) {
+	for _, home := range l.cluster.homes() {
+		for shard := range shards {
+			name := streamName(home, shard)
+			st := l.lookAt(ctx, name, home)
+			if ctx.Err() != nil {
+				return
+			}
+			v := &l.view
+			v.mu.Lock()
+			was := v.streams[name]
+			st.Since = was.Since
+			changed := was.Since.IsZero() || was.Leader != st.Leader || was.Quorum != st.Quorum
+			if changed {
+				st.Since = time.Now()
+			}
+			v.streams[name] = st
+			v.mu.Unlock()
+			if changed {
+				l.lg.Info("log stream", "stream", name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
+			}
+			l.goHome(ctx, st)
+		}
+	}
+}
+
+// lookAt asks a stream's leader how it is. Nobody who answers in time is no
+// leader and no quorum.
+func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
+	try, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	var info streamInfo
+	st := StreamState{Stream: name, Home: home}
+	if err := l.ask(try, "$JS.API.STREAM.INFO."+name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
+		return st
+	}
+	st.Leader = strings.TrimPrefix(info.Cluster.Leader, serverPrefix)
+	st.Region, st.Last = l.cluster.region(st.Leader), info.State.Last
+	st.Replicas = []Replica{{Node: st.Leader, Region: st.Region, Current: true}}
+	near := 1
+	for _, r := range info.Cluster.Replicas {
+		node := strings.TrimPrefix(r.Name, serverPrefix)
+		gone := r.Offline || r.Active > timersFor(l.cluster.RoundTrip).minElection
+		if !gone {
+			near++
+		}
+		st.Replicas = append(st.Replicas, Replica{
+			Node: node, Region: l.cluster.region(node),
+			Current: r.Current && !gone, Offline: gone, Lag: r.Lag, Seen: r.Active,
+		})
+	}
+	slices.SortFunc(st.Replicas, func(a, b Replica) int { return cmp.Compare(a.Node, b.Node) })
+	st.Quorum = near > len(st.Replicas)/2
+	return st
+}
+
+// goHome moves the leader of a home stream to this node, if it is the home's
+// and has been fit to lead for a while. A leader steps down for a chosen
+// successor: writers wait about two round trips, no election time-out.
+func (l *Log) goHome(ctx context.Context, st StreamState) {
+	if me, _ := l.cluster.self(l.opts.Node); me.Witness || st.Home != me.Region {
+		return
+	}
+	mine := slices.IndexFunc(st.Replicas, func(r Replica) bool { return r.Node == l.opts.Node })
+	fit := st.Quorum && st.Region != l.opts.Region && mine >= 0 && st.Replicas[mine].Current && st.Replicas[mine].Lag == 0
+	v := &l.view
+	v.mu.Lock()
+	since, was := v.fit[st.Stream]
+	moved := v.moved[st.Stream]
+	switch {
+	case !fit:
+		delete(v.fit, st.Stream)
+	case !was:
+		v.fit[st.Stream] = time.Now()
+	}
+	v.mu.Unlock()
+	if !fit || !was || time.Since(since) < homeAfter || time.Since(moved) < homeAgain {
+		return
+	}
+	if err := l.lead(ctx, st.Stream); err != nil {
+		l.lg.Warn("the log's leader does not come home yet", "stream", st.Stream, "leader", st.Leader, "err", err)
+	}
+	v.mu.Lock()
+	v.moved[st.Stream] = time.Now()
+	delete(v.fit, st.Stream)
+	v.mu.Unlock()
+}
+
+// lead makes this node the leader of a stream and of its queue.
+func (l *Log) lead(ctx context.Context, stream string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	to := map[string]any{"placement": map[string]any{"preferred": serverPrefix + l.opts.Node}}
+	if err := l.ask(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, to, nil); err != nil {
+		return fmt.Errorf("move leader of %s: %w", stream, err)
+	}
+	if err := l.ask(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+stream+"."+turns, to, nil); err != nil {
+		l.lg.Debug("the queue's leader stays", "stream", stream, "err", err)
+	}
+	return nil
+}
+
+// member is nil when this node has joined the cluster, or needs none.
+func (l *Log) member() error {
+	select {
+	case <-l.joined:
+		return nil
+	default:
+		return fault.New(fault.Unavailable, "this node has not found a majority of the cluster's nodes yet; it joins when they are in reach").After(time.Second)
+	}
+}
+
+// clusterHealth is nil if entries of this region's conversations can be stored
+// now; for a witness, of all.
+func (l *Log) clusterHealth() error {
+	if err := l.member(); err != nil {
+		return err
+	}
+	me, _ := l.cluster.self(l.opts.Node)
+	for _, st := range l.State().Streams {
+		if st.Quorum || !me.Witness && st.Home != me.Region {
+			continue
+		}
+		who := "it has no leader"
+		if st.Leader != "" {
+			who = "its leader " + st.Leader + " reaches no majority"
+		}
+		return fault.New(fault.Unavailable, "the log of region %s stores nothing since %s: %s", st.Home, st.Since.UTC().Format(time.RFC3339), who).After(time.Second)
+	}
+	return nil
+}
