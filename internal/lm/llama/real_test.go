@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -164,31 +165,36 @@ func TestRealCancelStopsComputing(t *testing.T) {
 	e := start(t, realOptions(t))
 	for name, prompt := range map[string]string{"answer": "Count to a thousand.", "prompt": strings.Repeat("All work and no play. ", 500)} {
 		ctx, cancel := context.WithCancel(t.Context())
-		begin := make(chan time.Time, 1)
-		if name == "prompt" {
-			go func() {
-				until(t, "active", func() bool { return e.State().Active > 0 || ctx.Err() != nil })
-				begin <- time.Now()
+		var once sync.Once
+		var begin time.Time
+		stop := func() {
+			once.Do(func() {
+				begin = time.Now()
 				cancel()
-			}()
+			})
 		}
-		n := 0
-		a := generate(ctx, e, lm.Request{Messages: chat(prompt)}, func(lm.Chunk) {
-			if n++; n == 5 {
-				begin <- time.Now()
-				cancel()
+		watched := make(chan struct{})
+		go func() {
+			defer close(watched)
+			for name == "prompt" && ctx.Err() == nil && e.State().Active == 0 {
+				time.Sleep(time.Millisecond)
 			}
-		})
-		took := time.Since(<-begin)
+			if name == "prompt" {
+				stop()
+			}
+		}()
+		a := generate(ctx, e, lm.Request{Messages: chat(prompt), Params: lm.Params{MaxTokens: 1000, Temperature: ptr(0.0), RepeatPenalty: ptr(1.1)}}, func(lm.Chunk) { stop() })
+		end := time.Now()
+		cancel()
+		<-watched
 		if !fault.Is(a.err, fault.Canceled) {
-			t.Fatalf("%s: %v", name, a.err)
+			t.Fatalf("%s: %v; it said %q", name, a.err, a.text)
 		}
 		// The usage of a cancelled answer is the child's own word that it stopped.
-		t.Logf("%s: stopped after %v, usage %+v", name, took, a.res.Usage)
+		t.Logf("%s: stopped after %v, usage %+v", name, end.Sub(begin), a.res.Usage)
 		if a.res.Usage.Prompt == 0 {
 			t.Errorf("%s: the child did not say within %v that it stopped", name, stopWait)
 		}
-		cancel()
 	}
 }
 
