@@ -416,6 +416,10 @@ func nodeItself(t *testing.T, open, keyed *caller) {
 	if info.text("user") != "local" || info.get("limits.message_bytes") != float64(16<<10) {
 		t.Errorf("info: %s", info.body)
 	}
+	if r := open.ok(200, "GET", "/api/v1/regions", ""); r.text("regions.0.state") != "serving" || r.text("regions.0.leads.0") != "local" {
+		t.Errorf("regions: %s", r.body)
+	}
+	keyed.ok(401, "GET", "/api/v1/regions", "")
 	open.ok(200, "GET", "/livez", "")
 	open.ok(200, "GET", "/readyz", "")
 	if h := open.ok(200, "GET", "/healthz", ""); h.get("parts.0.name") == nil {

@@ -36,6 +36,7 @@ type Options struct {
 	Board   *health.Board
 	Metrics *telemetry.Metrics
 	Info    func() Info
+	Regions func() []Region // nil = none
 	// Fresh returns when the store has what was acknowledged before the call,
 	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
 	Fresh   func(context.Context)
@@ -91,6 +92,9 @@ func New(opts Options) (http.Handler, error) {
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = 15 * time.Second
 	}
+	if opts.Regions == nil {
+		opts.Regions = func() []Region { return []Region{} }
+	}
 	if opts.Fresh == nil {
 		opts.Fresh = func(context.Context) {}
 	}
@@ -132,6 +136,7 @@ func (s *server) routes() http.Handler {
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop)
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
 	handle("GET /api/v1/search", s.search)
+	handle("GET /api/v1/regions", s.regions)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed(mux, r); allow != "" {
 			w.Header().Set("Allow", allow)
@@ -158,9 +163,10 @@ func (s *server) routes() http.Handler {
 		}, writeOpenAIFault))
 	}
 
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok\n") })
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.HandleFunc("GET /healthz", s.health)
+	probes(mux, s.opts.Board, func(r *http.Request) bool {
+		_, err := s.opts.Guard.User(r)
+		return err == nil
+	})
 	mux.Handle("GET /metrics", s.user(func(w http.ResponseWriter, r *http.Request, _ string) error {
 		s.opts.Metrics.Handler().ServeHTTP(w, r)
 		return nil
@@ -293,27 +299,6 @@ func (s *server) signIn(w http.ResponseWriter, r *http.Request) {
 func (s *server) signOut(w http.ResponseWriter, _ *http.Request) {
 	s.opts.Guard.SignOut(w)
 	w.WriteHeader(http.StatusNoContent)
-}
-
-func (s *server) ready(w http.ResponseWriter, r *http.Request) {
-	if rep := s.opts.Board.Report(r.Context()); !rep.Ready {
-		writeText(w, http.StatusServiceUnavailable, rep.Status+"\n")
-		return
-	}
-	writeText(w, http.StatusOK, "ok\n")
-}
-
-// health shows parts and latencies, but to a stranger only the verdict.
-func (s *server) health(w http.ResponseWriter, r *http.Request) {
-	rep := s.opts.Board.Report(r.Context())
-	if _, err := s.opts.Guard.User(r); err != nil {
-		rep.Parts = nil
-	}
-	status := http.StatusOK
-	if !rep.Ready {
-		status = http.StatusServiceUnavailable
-	}
-	_ = writeJSON(w, status, rep)
 }
 
 // conversationJSON is a conversation in the API.

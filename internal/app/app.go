@@ -22,7 +22,9 @@ import (
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/cluster"
 	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/health"
@@ -32,6 +34,7 @@ import (
 	"github.com/parleyhq/parley/internal/project"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/telemetry"
+	"github.com/parleyhq/parley/internal/tlscert"
 	"github.com/parleyhq/parley/internal/web"
 )
 
@@ -59,6 +62,8 @@ type App struct {
 	metrics   *telemetry.Metrics
 	listener  net.Listener
 	server    *http.Server
+	world     *cluster.View  // nil for a node that is alone
+	certs     *tlscert.Certs // nil where nodes show each other none
 
 	undo    []step // what Stop does, last in first out
 	stop    sync.Once
@@ -108,10 +113,11 @@ func (a *App) Start(ctx context.Context) (err error) {
 		{"data directory", a.claimData},
 		{"listener", a.listen},
 		{"log", a.startLog},
-		{"store", a.startStore},
-		{"engines", a.startEngines},
-		{"chat", a.startChat},
+		{"store", a.unlessWitness(a.startStore)},
+		{"engines", a.unlessWitness(a.startEngines)},
+		{"chat", a.unlessWitness(a.startChat)},
 		{"http", a.startHTTP},
+		{"world", a.startWorld},
 		{"pid file", a.writePid},
 	} {
 		began := time.Now()
@@ -223,9 +229,21 @@ func (a *App) listen(ctx context.Context) error {
 	return nil
 }
 
+// unlessWitness leaves out what a node that serves nobody does not need.
+func (a *App) unlessWitness(start func(context.Context) error) func(context.Context) error {
+	if !a.cfg.Witness() {
+		return start
+	}
+	return func(context.Context) error { return nil }
+}
+
 func (a *App) startLog(ctx context.Context) error {
+	world, err := a.members()
+	if err != nil {
+		return err
+	}
 	log, err := eventlog.Open(ctx, eventlog.Options{
-		Dir: filepath.Join(a.cfg.Data, "log"), Region: a.cfg.Region,
+		Dir: filepath.Join(a.cfg.Data, "log"), Region: a.cfg.Region, Node: a.cfg.Node, Cluster: world,
 		Reserve: a.cfg.Limits.Reserve, Logger: a.lg,
 	})
 	if err != nil {
@@ -265,8 +283,12 @@ func (a *App) startChat(ctx context.Context) error {
 	for _, b := range a.cfg.Bots {
 		bots = append(bots, chat.Bot{ID: b.ID, Name: b.Name, System: b.System, Model: b.Model, Params: b.Params, Resume: b.Resume, History: b.History})
 	}
+	homes := []string{a.cfg.Region}
+	if a.cfg.Clustered() {
+		homes = []string{} // startWorld will tell
+	}
 	svc, err := chat.New(chat.Options{
-		Log: a.log, Engines: a.roster, Bots: bots, Worker: a.cfg.Region, Orphans: a.orphans,
+		Homes: homes, Log: a.log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
 		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
 	})
@@ -281,25 +303,48 @@ func (a *App) startChat(ctx context.Context) error {
 	return nil
 }
 
-// orphans lists the turns that had not ended when the node last did.
-func (a *App) orphans(ctx context.Context) ([]chat.Orphan, error) {
-	stream := a.log.Home()
-	last, err := a.log.Last(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.projector.WaitFor(ctx, stream, last); err != nil {
+// orphans lists the turns of a home that had not ended, as far as the log
+// knows now.
+func (a *App) orphans(ctx context.Context, home string) ([]chat.Orphan, error) {
+	if err := a.current(ctx, func(stream string) bool { return a.log.HomeOf(stream) == home }); err != nil {
 		return nil, err
 	}
 	rows, err := a.store.OpenTurns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]chat.Orphan, 0, len(rows))
+	var out []chat.Orphan
 	for _, r := range rows {
-		out = append(out, chat.Orphan{Conversation: r.Conversation, Seq: r.Seq})
+		if event.HomeOf(r.Conversation) == home {
+			out = append(out, chat.Orphan{Conversation: r.Conversation, Seq: r.Seq})
+		}
 	}
 	return out, nil
+}
+
+// current waits until the store has all that the log holds by now of the
+// streams that are wanted.
+func (a *App) current(ctx context.Context, wanted func(stream string) bool) error {
+	streams, err := a.log.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(streams))
+	var wg sync.WaitGroup
+	for i, stream := range streams {
+		if !wanted(stream) {
+			continue
+		}
+		wg.Go(func() {
+			last, err := a.log.Last(ctx, stream)
+			if err == nil {
+				err = a.projector.WaitFor(ctx, stream, last)
+			}
+			errs[i] = err
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // startHTTP serves. When the node stops, event streams end first, because
@@ -342,7 +387,11 @@ func (a *App) startHTTP(ctx context.Context) error {
 }
 
 func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handler, error) {
-	secret, err := auth.Secret(ctx, a.log)
+	a.board = a.checks()
+	if a.cfg.Witness() {
+		return api.Witness(a.cfg.Region, a.board), nil
+	}
+	secret, err := a.secret(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -354,28 +403,35 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	a.board = a.checks()
-	stream := a.log.Home()
 	gw, err := gateway.New(gateway.Options{Catalog: a.roster, Observer: observer{a.metrics}, MaxBody: a.cfg.Limits.Body, Log: a.lg})
 	if err != nil {
 		return nil, err
 	}
 	return api.New(api.Options{
-		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info,
+		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions,
 		Fresh: func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
-			if last, err := a.log.Last(ctx, stream); err == nil {
-				_ = a.projector.WaitFor(ctx, stream, last) // a lagging list is better than none
-			}
+			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
 		Gateway: gw, Page: web.Handler(), Origins: a.cfg.Origins, MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	})
 }
 
 func (a *App) checks() *health.Board {
+	log := health.Check{Name: "log", Vital: true, Probe: func(ctx context.Context) error {
+		if a.certs != nil {
+			if err := a.certs.Health(); err != nil {
+				return err
+			}
+		}
+		return a.log.Health(ctx)
+	}}
+	if a.cfg.Witness() {
+		return health.New(time.Second, log)
+	}
 	return health.New(time.Second,
-		health.Check{Name: "log", Vital: true, Probe: a.log.Health},
+		log,
 		health.Check{Name: "store", Probe: a.store.Health},
 		health.Check{Name: "projector", Probe: a.projector.Health},
 		health.Check{Name: "engine", Probe: a.roster.Health},

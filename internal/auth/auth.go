@@ -217,13 +217,15 @@ type Values interface {
 // makes it.
 func Secret(ctx context.Context, v Values) ([]byte, error) {
 	const key = "auth.cookie-secret"
-	fresh := make([]byte, 32)
-	_, _ = rand.Read(fresh) // never fails
-	err := v.Create(ctx, key, []byte(hex.EncodeToString(fresh)))
-	if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.StorageFull) {
-		return nil, err
-	}
 	b, err := v.Get(ctx, key)
+	if fault.Is(err, fault.NotFound) {
+		fresh := make([]byte, 32)
+		_, _ = rand.Read(fresh) // never fails
+		if err := v.Create(ctx, key, []byte(hex.EncodeToString(fresh))); err != nil && !fault.Is(err, fault.Conflict) {
+			return nil, err
+		}
+		b, err = v.Get(ctx, key)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,7 @@ type Log interface {
 	AppendAsync(a event.Append) (sum uint64, wait func(context.Context) (event.Receipt, error), err error)
 	Read(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error
 	Follow(ctx context.Context, stream string, after uint64, each func([]event.Entry) error) error
-	Leases(ctx context.Context, limit int, each func(event.Lease)) error
+	LeasesOf(ctx context.Context, home string, limit int, each func(event.Lease)) error
 	Forget(ctx context.Context, conversation string, keep uint64) error
 }
 
@@ -66,10 +67,13 @@ type Options struct {
 	// Worker names this node; the same after a restart, and no other node's.
 	// "" = the log's region.
 	Worker string
-	// Orphans lists turns that may not have ended. At the start those that
-	// this worker had, or nobody, are taken up at once instead of when their
-	// lease runs out. Nil: none.
-	Orphans    func(ctx context.Context) ([]Orphan, error)
+	// Orphans lists turns of a home that may not have ended. When this worker
+	// begins to serve the home, those that it had itself, or nobody, are taken
+	// up at once instead of when their lease runs out. Nil: none.
+	Orphans func(ctx context.Context, home string) ([]Orphan, error)
+	// Homes are the regions whose turns this worker takes from the start;
+	// nil = the log's own. Serve changes them.
+	Homes      []string
 	Checkpoint time.Duration // between checkpoints of an answer; 0 = 40 ms
 	Running    int           // most turns this node works on at once; 0 = 256
 	Queue      int           // most turns this node holds or queues before it says Limited; 0 = 4096
@@ -93,18 +97,22 @@ type Service struct {
 	lg   *slog.Logger
 	bots map[string]Bot
 
-	mu    sync.Mutex // guards lives, hands, stopping
-	lives map[string]*Live
-	hands map[uint64]bool // entries whose lease is being served
-
+	mu       sync.Mutex // guards lives, hands, serving, stopping
+	lives    map[string]*Live
+	hands    map[Orphan]bool               // requests that are being served
+	serving  map[string]context.CancelFunc // homes whose turns are taken; it ends the taking
 	stopping bool
 
-	running chan struct{}      // a token for each turn at work
-	held    atomic.Int64       // turns asked for and not ended, as far as this node knows
-	cancel  context.CancelFunc // of everything
-	refuse  context.CancelFunc // of taking new turns
-	work    sync.WaitGroup
-	turns   sync.WaitGroup // goroutines of leases
+	tails   map[string]chan struct{} // by stream: closed when it is followed; made by Start
+	running chan struct{}            // a token for each turn at work
+	held    atomic.Int64             // turns asked for and not ended, as far as this node knows
+	cancel  context.CancelFunc       // of everything
+	refuse  context.CancelFunc       // of taking new turns
+	// begin runs work that lasts until ctx ends, and takes new turns until
+	// taking does. Start makes it.
+	begin func(work func(taking, ctx context.Context))
+	work  sync.WaitGroup
+	turns sync.WaitGroup // goroutines of leases
 }
 
 // New checks the options.
@@ -114,6 +122,9 @@ func New(opts Options) (*Service, error) {
 	}
 	if opts.Worker == "" {
 		opts.Worker = opts.Log.Region()
+	}
+	if opts.Homes == nil {
+		opts.Homes = []string{opts.Log.Region()}
 	}
 	if opts.Checkpoint == 0 {
 		opts.Checkpoint = 40 * time.Millisecond
@@ -143,8 +154,8 @@ func New(opts Options) (*Service, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[uint64]bool{},
-		running: make(chan struct{}, opts.Running),
+		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[Orphan]bool{},
+		serving: map[string]context.CancelFunc{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
 	}
 	for _, b := range opts.Bots {
 		if _, twice := s.bots[b.ID]; twice || b.ID == "" {
@@ -158,6 +169,14 @@ func New(opts Options) (*Service, error) {
 // Bots returns the bots, the default one first.
 func (s *Service) Bots() []Bot { return s.opts.Bots }
 
+// Load says how many turns this node holds and how many conversations it has
+// in memory.
+func (s *Service) Load() (turns, live int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return int(s.held.Load()), len(s.lives)
+}
+
 // Start follows the log and takes turns until Stop.
 func (s *Service) Start(ctx context.Context) error {
 	streams, err := s.opts.Log.Streams(ctx)
@@ -165,23 +184,69 @@ func (s *Service) Start(ctx context.Context) error {
 		return err
 	}
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	for _, stream := range streams {
-		last, err := s.opts.Log.Last(ctx, stream)
-		if err != nil {
-			cancel()
-			return err
-		}
-		s.work.Go(func() { s.follow(run, stream, last) })
-	}
-	s.cancel = cancel
 	taking, refuse := context.WithCancel(run)
-	s.refuse = refuse
-	s.work.Go(func() { s.takeLeases(taking, run) })
-	s.work.Go(func() { s.sweep(run) })
-	if s.opts.Orphans != nil {
-		s.work.Go(func() { s.adopt(run) })
+	s.cancel, s.refuse = cancel, refuse
+	s.begin = func(work func(taking, ctx context.Context)) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !s.stopping {
+			s.work.Go(func() { work(taking, run) })
+		}
 	}
+	for _, stream := range streams {
+		s.tails[stream] = make(chan struct{})
+	}
+	for _, stream := range streams {
+		s.work.Go(func() { s.follow(run, stream) })
+	}
+	s.work.Go(func() { s.sweep(run) })
+	s.Serve(s.opts.Homes)
 	return nil
+}
+
+// Serve says whose turns this worker takes from now on. What it has in hand of
+// other homes it finishes.
+func (s *Service) Serve(homes []string) {
+	s.mu.Lock()
+	var fresh []string
+	for _, home := range homes {
+		if s.serving[home] == nil {
+			s.serving[home] = func() {} // until it has begun
+			fresh = append(fresh, home)
+		}
+	}
+	for home, leave := range s.serving {
+		if !slices.Contains(homes, home) {
+			leave()
+			delete(s.serving, home)
+		}
+	}
+	s.mu.Unlock()
+	for _, home := range fresh {
+		s.begin(func(taking, ctx context.Context) {
+			taking, leave := context.WithCancel(taking)
+			defer leave()
+			s.mu.Lock()
+			_, still := s.serving[home]
+			if still {
+				s.serving[home] = leave
+			}
+			s.mu.Unlock()
+			if still {
+				s.takeLeases(taking, ctx, home)
+			}
+		})
+		s.Adopt(home, func(string) bool { return false })
+	}
+}
+
+// Adopt takes up the turns of a home that this worker serves which nobody has
+// in hand, and those that a lost worker had.
+func (s *Service) Adopt(home string, lost func(worker string) bool) {
+	if s.opts.Orphans == nil {
+		return
+	}
+	s.begin(func(taking, ctx context.Context) { s.adopt(taking, ctx, home, lost) })
 }
 
 // Stop takes no new turns and lets those at work go on until ctx ends. What is

@@ -74,7 +74,10 @@ func (l *Live) load() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	fresh := conversation.New(l.id)
-	err := l.svc.opts.Log.Read(ctx, l.id, 0, func(e event.Entry) error { fresh.Apply(e); return nil })
+	err := l.svc.followed(ctx, l.id)
+	if err == nil {
+		err = l.svc.opts.Log.Read(ctx, l.id, 0, func(e event.Entry) error { fresh.Apply(e); return nil })
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -158,9 +161,33 @@ func (l *Live) until(ctx context.Context, ok func(*conversation.State) bool) err
 	}
 }
 
+// followed waits until the stream of a conversation is followed: what is read
+// before that would miss what comes in between.
+func (s *Service) followed(ctx context.Context, conv string) error {
+	tail, ok := s.tails[s.opts.Log.StreamOf(conv)]
+	if !ok {
+		return notFound(conv)
+	}
+	select {
+	case <-tail:
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(ctx.Err(), fault.Unavailable, "the log of this conversation can't be read at the moment; try again")
+	}
+}
+
 // follow hands every new entry of a stream to the conversation it belongs to,
 // if that is in memory.
-func (s *Service) follow(ctx context.Context, stream string, after uint64) {
+func (s *Service) follow(ctx context.Context, stream string) {
+	after, err := s.opts.Log.Last(ctx, stream)
+	for ; err != nil && ctx.Err() == nil; after, err = s.opts.Log.Last(ctx, stream) {
+		s.lg.Warn("the log can't be followed yet", "stream", stream, "err", err)
+		pause(ctx, 200*time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	close(s.tails[stream])
 	for ctx.Err() == nil {
 		err := s.opts.Log.Follow(ctx, stream, after, func(batch []event.Entry) error {
 			for _, e := range batch {

@@ -11,11 +11,11 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-// takeLeases works on whatever users asked for, until taking ends; the work
-// itself may go on until ctx ends.
-func (s *Service) takeLeases(taking, ctx context.Context) {
+// takeLeases works on whatever users of a home asked for, until taking ends;
+// the work itself may go on until ctx ends.
+func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 	for taking.Err() == nil {
-		err := s.opts.Log.Leases(taking, s.opts.Queue, func(x event.Lease) {
+		err := s.opts.Log.LeasesOf(taking, home, s.opts.Queue, func(x event.Lease) {
 			switch {
 			case x.Entry.Event.Kind == event.KindDeleted,
 				x.Entry.Event.Said != nil && x.Entry.Event.Said.Turn != nil:
@@ -25,18 +25,31 @@ func (s *Service) takeLeases(taking, ctx context.Context) {
 			}
 		})
 		if err != nil && taking.Err() == nil {
-			s.lg.Warn("taking turns was interrupted", "err", err)
+			s.lg.Warn("taking turns was interrupted", "home", home, "err", err)
 			pause(taking, 200*time.Millisecond)
 		}
 	}
 }
 
-// adopt takes up what this worker had in hand when it died, and what nobody
-// has. The claim in the log decides should another worker want the same.
-func (s *Service) adopt(ctx context.Context) {
-	orphans, err := s.opts.Orphans(ctx)
+// adoptFor is how long adopt waits for a log that has just lost its leader.
+const adoptFor = 15 * time.Second
+
+// adopt takes up what this worker had in hand when it died, what a lost one
+// had, and what nobody has. The claim in the log decides should another worker
+// want the same.
+func (s *Service) adopt(taking, ctx context.Context, home string, lost func(worker string) bool) {
+	var (
+		orphans []Orphan
+		err     error
+	)
+	for late := time.Now().Add(adoptFor); ; {
+		if orphans, err = s.opts.Orphans(taking, home); err == nil || taking.Err() != nil || time.Now().After(late) {
+			break
+		}
+		pause(taking, 50*time.Millisecond)
+	}
 	if err != nil {
-		s.lg.Warn("unfinished turns wait for their leases", "err", err)
+		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
 		return
 	}
 	for _, o := range orphans {
@@ -47,7 +60,7 @@ func (s *Service) adopt(ctx context.Context) {
 		var turn *event.Turn
 		l.View(func(st *conversation.State) {
 			for _, t := range st.Turns() {
-				mine := st.Claim.Turn == t.ID && st.Claim.Worker == s.opts.Worker
+				mine := st.Claim.Turn == t.ID && (st.Claim.Worker == s.opts.Worker || lost(st.Claim.Worker))
 				if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
 					turn = &t.Turn
 				}
@@ -66,21 +79,22 @@ func (s *Service) adopt(ctx context.Context) {
 // start serves a lease unless this worker has the same one in hand already:
 // it was late to extend it, and its first goroutine extends it for both.
 func (s *Service) start(ctx context.Context, x event.Lease) {
+	place := Orphan{x.Entry.Conversation, x.Entry.Seq}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hands[x.Entry.Seq] {
+	if s.hands[place] {
 		return
 	}
 	if s.stopping {
 		s.release(x, 0) // for the next worker
 		return
 	}
-	s.hands[x.Entry.Seq] = true
+	s.hands[place] = true
 	s.turns.Go(func() {
 		s.serve(ctx, x)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.hands, x.Entry.Seq)
+		delete(s.hands, place)
 	})
 }
 

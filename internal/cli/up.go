@@ -31,11 +31,13 @@ func upCommand() *command {
 			{"parley up", "the page at http://127.0.0.1:8470, the data in your home directory"},
 			{"parley up --engine http://127.0.0.1:11434/v1 --model llama3.2", "with a model of an OpenAI-compatible server"},
 			{"parley up --listen 0.0.0.0:8470 --key env:PARLEY_SECRET", "for other machines too, which then need the key (\"parley key\" makes one)"},
+			{"parley up --regions japaneast:witness,koreacentral,southeastasia", "a world on this machine: kill a region and go on talking"},
 			{"parley up --listen 127.0.0.1:0 --data /tmp/try --no-browser", "a node to throw away, on any free port"},
 		},
 		setup: func(fs *flag.FlagSet) action {
 			s := bind(fs)
 			quiet := fs.Bool("no-browser", false, "do not open the page in a browser")
+			regions := fs.String("regions", "", "run a world of several regions instead: `NAME,NAME,NAME:witness`, a process for each, with the distances between them simulated and the edge in front")
 			return func(ctx context.Context, t *terminal, args []string) error {
 				if err := none(args); err != nil {
 					return err
@@ -43,6 +45,9 @@ func upCommand() *command {
 				c, err := s.load(t, false)
 				if err != nil {
 					return err
+				}
+				if *regions != "" {
+					return upWorld(ctx, t, s, c, *regions, *quiet)
 				}
 				return up(ctx, t, c, *quiet)
 			}

@@ -30,6 +30,9 @@ type Config struct {
 	Data       string // directory of log, store and pid file; absolute
 	Cache      string // directory of the embedded engine's parts; absolute
 	Region     string
+	Node       string   // this node's name among Nodes; the region's where none is given
+	Nodes      []Node   // of the whole world, this one included; empty: this node alone
+	Cluster    Cluster  // how this node meets the others
 	Keys       []Key    // who may use the API; empty only on loopback
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
@@ -56,6 +59,33 @@ type Config struct {
 	key       Key // the shortcut
 
 	from map[string]Source // of every key of the table that is set
+}
+
+// Node is a process of the world.
+type Node struct {
+	Name    string
+	Region  string
+	Address string // HOST:PORT for the other nodes
+	URL     string // where users reach it; "" = not told to anybody
+	Witness bool   // votes and holds replicas, serves nobody
+}
+
+// Cluster is how a node meets the others.
+type Cluster struct {
+	Listen    string        // HOST:PORT; "" = this node's Address
+	Advertise string        // HOST:PORT that others hear of; "" = this node's Address
+	RoundTrip time.Duration // the longest that is normal between two nodes
+	Certs     string        // directory of this node's certificate; "" = none
+	Authority string        // directory of the authority that signs it here; "" = somebody else does
+}
+
+// Clustered reports whether this node is one of several.
+func (c Config) Clustered() bool { return len(c.Nodes) > 0 }
+
+// Witness reports whether this node serves nobody.
+func (c Config) Witness() bool {
+	i := slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == c.Node })
+	return i >= 0 && c.Nodes[i].Witness
 }
 
 // Key may use the API.
@@ -311,6 +341,7 @@ func (l *loader) finish(c *Config) {
 	l.finishEngines(c)
 	l.finishBots(c)
 	l.finishKeys(c)
+	l.finishNodes(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {
 			l.problem(key, "", "%v", l.lost[key])
@@ -335,6 +366,42 @@ func (l *loader) finish(c *Config) {
 	if c.Session > 0 && c.Heartbeat > 0 && c.Session < c.Heartbeat {
 		l.at = c.from["session"]
 		l.problem("session", "", "shorter than heartbeat")
+	}
+}
+
+// finishNodes checks that the list of nodes is one world with this node in it.
+func (l *loader) finishNodes(c *Config) {
+	if c.Node == "" {
+		c.Node = c.Region
+	}
+	if len(c.Nodes) == 0 {
+		return
+	}
+	seen, self := map[string]bool{}, false
+	for i, n := range c.Nodes {
+		key := fmt.Sprintf("nodes[%d]", i)
+		l.at = sourceOf(c, key, "nodes")
+		if n.Name != "" && seen[n.Name] {
+			l.problem(key+".name", "", "%q is the name of another node too", n.Name)
+		}
+		seen[n.Name] = true
+		if n.Name == c.Node {
+			self = true
+			if n.Region != c.Region {
+				l.problem(key+".region", "set region to the one it is in", "this node is in region %q here, and region says %q", n.Region, c.Region)
+			}
+		}
+	}
+	l.at = c.from["nodes"]
+	if !self {
+		l.problem("node", "give the name that this node has under nodes", "%q is not one of the nodes", c.Node)
+	}
+	if len(c.Nodes) == 1 {
+		l.problem("nodes", "leave nodes out", "one node needs no list")
+	}
+	l.at = c.from["cluster.authority"]
+	if c.Cluster.Authority != "" && c.Cluster.Certs == "" {
+		l.problem("cluster.certs", "name a directory for this node's certificate", "cluster.authority has nowhere to put what it signs")
 	}
 }
 

@@ -433,6 +433,7 @@ func checkOrigin(v string) error {
 var (
 	regionForm = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	nodeForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$`)
 )
 
 func matches(form *regexp.Regexp, what string) func(string) error {

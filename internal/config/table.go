@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/internal/lm"
@@ -26,7 +27,7 @@ func Settings() []Row {
 
 // settings is the table. It is a function so that nobody can change it.
 func settings() []row[Config] {
-	return append(append(nodeSettings(), modelSettings()...), tuningSettings()...)
+	return slices.Concat(nodeSettings(), modelSettings(), clusterSettings(), tuningSettings())
 }
 
 func nodeSettings() []row[Config] {
@@ -107,6 +108,58 @@ func modelSettings() []row[Config] {
 			Doc: "Fetch nothing from outside (model_source is still asked).",
 		},
 			func(c *Config) *bool { return &c.Offline }),
+	}
+}
+
+func clusterSettings() []row[Config] {
+	return []row[Config]{
+		text(Row{
+			Key: "node", Env: "PARLEY_NODE", Flag: "node", Bounds: "letters, digits, _ -",
+			Doc: "Which of nodes this one is. Without it, the one with the region's name.",
+		},
+			func(c *Config) *string { return &c.Node }, matches(nodeForm, "1 to 63 letters, digits, underscores or hyphens")),
+		itemList(Row{Key: "nodes", Doc: "Every node of a world of several regions, the same list in each of them. Without it, this node is alone."},
+			memberSettings(), 64, func(c *Config) *[]Node { return &c.Nodes }),
+		text(Row{
+			Key: "cluster.listen", Env: "PARLEY_CLUSTER_LISTEN", Bounds: "HOST:PORT",
+			Doc: "Where the other nodes' connections come in. Without it, this node's address under nodes.",
+		},
+			func(c *Config) *string { return &c.Cluster.Listen }, checkListen),
+		text(Row{
+			Key: "cluster.advertise", Env: "PARLEY_CLUSTER_ADVERTISE", Bounds: "HOST:PORT",
+			Doc: "What nodes tell each other about where this one is. Without it, its address under nodes.",
+		},
+			func(c *Config) *string { return &c.Cluster.Advertise }, checkListen),
+		duration(Row{
+			Key: "cluster.round_trip", Default: "150ms", Env: "PARLEY_CLUSTER_ROUND_TRIP",
+			Doc: "The longest round trip between two nodes that is normal. How soon a dead leader is replaced follows from it.",
+		},
+			func(c *Config) *time.Duration { return &c.Cluster.RoundTrip }, time.Millisecond, time.Second),
+		path(Row{
+			Key: "cluster.certs", Env: "PARLEY_CLUSTER_CERTS",
+			Doc: "Directory with this node's certificate and key for the other nodes (node.pem) and who signs them all (ca.pem); read again when they change. Needed unless all nodes are on one machine.",
+		},
+			func(c *Config) *string { return &c.Cluster.Certs }),
+		path(Row{
+			Key: "cluster.authority", Env: "PARLEY_CLUSTER_AUTHORITY",
+			Doc: "Directory of an authority, made when there is none, that signs this node's certificate and renews it every day. For development: whoever has it can be any node.",
+		},
+			func(c *Config) *string { return &c.Cluster.Authority }),
+	}
+}
+
+func memberSettings() []row[Node] {
+	return []row[Node]{
+		text(Row{Key: "name", Required: true, Bounds: "letters, digits, _ -", Doc: "Its name, once in the world."},
+			func(n *Node) *string { return &n.Name }, matches(nodeForm, "1 to 63 letters, digits, underscores or hyphens")),
+		text(Row{Key: "region", Required: true, Bounds: "1 to 32 of a-z and 0-9", Doc: "The region it is in."},
+			func(n *Node) *string { return &n.Region }, matches(regionForm, "1 to 32 of a-z and 0-9")),
+		text(Row{Key: "address", Required: true, Bounds: "HOST:PORT", Doc: "Where the other nodes reach it."},
+			func(n *Node) *string { return &n.Address }, checkListen),
+		text(Row{Key: "url", Bounds: "http(s)://host[:port]", Doc: "Where users reach it: told to pages and clients, so that they can move there."},
+			func(n *Node) *string { return &n.URL }, checkURL),
+		toggle(Row{Key: "witness", Doc: "It votes and holds replicas of the log, and serves nobody: the small third region of two."},
+			func(n *Node) *bool { return &n.Witness }),
 	}
 }
 

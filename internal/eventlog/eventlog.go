@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -355,12 +356,19 @@ func (l *Log) Health(ctx context.Context) error {
 type serverLog struct{ lg *slog.Logger }
 
 func (s serverLog) Noticef(format string, v ...any) { s.lg.Debug(fmt.Sprintf(format, v...)) }
-func (s serverLog) Warnf(format string, v ...any)   { s.lg.Warn(fmt.Sprintf(format, v...)) }
-func (s serverLog) Fatalf(format string, v ...any) {
-	if msg := fmt.Sprintf(format, v...); !strings.Contains(msg, nowhere) {
-		s.lg.Error(msg)
+func (s serverLog) Warnf(format string, v ...any)   { s.say(slog.LevelWarn, format, v) }
+func (s serverLog) Errorf(format string, v ...any)  { s.say(slog.LevelError, format, v) }
+func (s serverLog) Fatalf(format string, v ...any)  { s.say(slog.LevelError, format, v) }
+func (s serverLog) Debugf(format string, v ...any)  {}
+func (s serverLog) Tracef(format string, v ...any)  {}
+
+// say leaves out what is as it should be: that there is no listener for
+// clients, and that a node which is down can't be dialled.
+func (s serverLog) say(level slog.Level, format string, v []any) {
+	msg := fmt.Sprintf(format, v...)
+	if strings.Contains(msg, strconv.Itoa(noPort)) || strings.Contains(msg, "Waiting for routing") ||
+		strings.Contains(msg, "TLS route handshake error") && (strings.HasSuffix(msg, "EOF") || strings.HasSuffix(msg, "reset by peer")) {
+		level = slog.LevelDebug
 	}
+	s.lg.Log(context.Background(), level, msg)
 }
-func (s serverLog) Errorf(format string, v ...any) { s.lg.Error(fmt.Sprintf(format, v...)) }
-func (s serverLog) Debugf(format string, v ...any) {}
-func (s serverLog) Tracef(format string, v ...any) {}

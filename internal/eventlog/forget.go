@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -41,6 +42,9 @@ func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := l.member(); err != nil {
 		return nil, err
 	}
+	if l.cluster != nil {
+		return l.getFresh(ctx, key)
+	}
 	e, err := l.kv.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, fault.New(fault.NotFound, "no value %q", key)
@@ -49,6 +53,36 @@ func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
 		return nil, readFault(err)
 	}
 	return e.Value(), nil
+}
+
+// getFresh asks the leader: the replica at hand may not know of a value yet
+// which this node was just told is there. While there is no leader it waits a
+// little for one.
+func (l *Log) getFresh(ctx context.Context, key string) ([]byte, error) {
+	for late := time.Now().Add(2 * leaderTime); ; {
+		var got struct {
+			Message struct {
+				Data []byte `json:"data"`
+			} `json:"message"`
+		}
+		try, cancel := context.WithTimeout(ctx, leaderTime)
+		err := l.ask(try, "$JS.API.STREAM.MSG.GET.KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
+		cancel()
+		var refused *apiError
+		switch {
+		case err == nil:
+			return got.Message.Data, nil
+		case errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
+			return nil, fault.New(fault.NotFound, "no value %q", key)
+		case time.Now().After(late):
+			return nil, readFault(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Create writes a value unless there is one: then Conflict.

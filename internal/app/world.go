@@ -1,0 +1,305 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/parleyhq/parley/internal/api"
+	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/cluster"
+	"github.com/parleyhq/parley/internal/config"
+	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/tlscert"
+)
+
+// members turns the configured nodes into the log's words; nil for a node that
+// is alone.
+func (a *App) members() (*eventlog.Cluster, error) {
+	c := a.cfg
+	if !c.Clustered() {
+		return nil, nil
+	}
+	out := &eventlog.Cluster{Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, RoundTrip: c.Cluster.RoundTrip}
+	for _, n := range c.Nodes {
+		out.Nodes = append(out.Nodes, eventlog.Node{Name: n.Name, Region: n.Region, Address: n.Address, Witness: n.Witness})
+	}
+	if c.Cluster.Certs == "" {
+		return out, nil
+	}
+	certs, err := a.certificates()
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "the certificate for the other nodes can't be used")
+	}
+	a.certs = certs
+	run, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		certs.Run(run)
+	}()
+	a.onStop("certificates", func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	out.TLS = certs.Config()
+	return out, nil
+}
+
+// certificates opens this node's certificate, and the authority that signs it
+// if that is here too.
+func (a *App) certificates() (*tlscert.Certs, error) {
+	c := a.cfg
+	opts := tlscert.Options{
+		Dir: c.Cluster.Certs, Self: tlscert.Identity{Region: c.Region, Node: c.Node}, Logger: a.lg,
+		Known: func(who tlscert.Identity) bool {
+			return slices.ContainsFunc(c.Nodes, func(n config.Node) bool { return n.Name == who.Node && n.Region == who.Region })
+		},
+	}
+	if c.Cluster.Authority == "" {
+		return tlscert.Open(opts)
+	}
+	for _, addr := range []string{c.Cluster.Advertise, c.Cluster.Listen} {
+		opts.Hosts = appendHost(opts.Hosts, addr)
+	}
+	for _, n := range c.Nodes {
+		if n.Name == c.Node {
+			opts.Hosts = appendHost(opts.Hosts, n.Address)
+		}
+	}
+	var err error
+	if opts.Authority, err = tlscert.OpenAuthority(c.Cluster.Authority); err != nil {
+		return nil, err
+	}
+	return tlscert.Open(opts)
+}
+
+func appendHost(hosts []string, addr string) []string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || slices.Contains(hosts, host) {
+		return hosts
+	}
+	return append(hosts, host)
+}
+
+// secret is what all nodes sign cookies with. A node that is cut off from the
+// others serves with the one it had.
+func (a *App) secret(ctx context.Context) ([]byte, error) {
+	path := filepath.Join(a.cfg.Data, "cookie-secret")
+	secret, err := auth.Secret(ctx, a.log)
+	switch {
+	case !a.cfg.Clustered():
+		return secret, err
+	case err == nil:
+		if err := os.WriteFile(path, secret, 0o600); err != nil {
+			a.lg.Warn("the secret of the cookies can't be kept; cut off from the others this node would not start", "err", err)
+		}
+		return secret, nil
+	}
+	kept, readErr := os.ReadFile(path)
+	if readErr != nil || len(kept) == 0 {
+		return nil, err
+	}
+	a.lg.Warn("the other nodes can't be asked for the secret of the cookies; the one of the last start is used", "err", err)
+	return kept, nil
+}
+
+// startWorld says to the other nodes how this one is, hears how they are, and
+// takes the turns of regions that can't.
+func (a *App) startWorld(ctx context.Context) error {
+	if !a.cfg.Clustered() {
+		return nil
+	}
+	nodes := make([]cluster.Node, 0, len(a.cfg.Nodes))
+	for _, n := range a.cfg.Nodes {
+		nodes = append(nodes, cluster.Node{Name: n.Name, Region: n.Region, Role: role(n)})
+	}
+	view, err := cluster.New(cluster.Options{Self: a.cfg.Node, Nodes: nodes})
+	if err != nil {
+		return err
+	}
+	if err := a.log.Listen(func(news []byte) {
+		var b cluster.Beat
+		if json.Unmarshal(news, &b) == nil {
+			view.Hear(b, time.Now())
+		}
+	}); err != nil {
+		return err
+	}
+	a.world = view
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.beat(run, view)
+	}()
+	a.onStop("world", func(context.Context) error {
+		cancel()
+		<-done
+		b := a.state(context.Background())
+		b.Leaving = true
+		a.tell(b)
+		return nil
+	})
+	return nil
+}
+
+func role(n config.Node) cluster.Role {
+	if n.Witness {
+		return cluster.Witness
+	}
+	return cluster.Full
+}
+
+// beat goes on until ctx ends.
+func (a *App) beat(ctx context.Context, view *cluster.View) {
+	tick := time.NewTicker(cluster.Every)
+	defer tick.Stop()
+	var (
+		serving []string
+		dead    = map[string]bool{}
+		mine    cluster.Beat
+		looked  time.Time
+	)
+	for {
+		if time.Since(looked) >= time.Second || !mine.Ready {
+			mine, looked = a.state(ctx), time.Now()
+		}
+		a.tell(mine)
+		now := time.Now()
+		view.Hear(mine, now) // whatever becomes of the log
+		homes := view.Homes(now)
+		if a.chat != nil && !slices.Equal(homes, serving) {
+			a.lg.Info("turns are taken", "of", homes)
+			a.chat.Serve(homes)
+			serving = homes
+		}
+		for _, n := range view.States(now) {
+			switch gone := view.Dead(n.Name, now); {
+			case gone && !dead[n.Name] && !n.Last.IsZero():
+				a.lg.Warn("a node is silent", "node", n.Name, "region", n.Region)
+				a.adoptAll(view, homes)
+			case !gone && dead[n.Name]:
+				a.lg.Info("a node is back", "node", n.Name, "region", n.Region)
+			}
+			dead[n.Name] = view.Dead(n.Name, now)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// adoptAll takes up what silent nodes had in hand, of all homes that this one
+// serves.
+func (a *App) adoptAll(view *cluster.View, homes []string) {
+	if a.chat == nil {
+		return
+	}
+	for _, home := range homes {
+		a.chat.Adopt(home, func(worker string) bool { return view.Dead(worker, time.Now()) })
+	}
+}
+
+func (a *App) tell(b cluster.Beat) {
+	news, err := json.Marshal(b)
+	if err == nil {
+		err = a.log.Tell(news)
+	}
+	if err != nil {
+		a.lg.Debug("the other nodes can't be told", "err", err)
+	}
+}
+
+// state is what this node says of itself.
+func (a *App) state(ctx context.Context) cluster.Beat {
+	b := cluster.Beat{Node: a.cfg.Node, Region: a.cfg.Region, Role: cluster.Full, Version: a.opts.Version}
+	for _, n := range a.cfg.Nodes {
+		if n.Name == a.cfg.Node {
+			b.Role, b.URL = role(n), n.URL
+		}
+	}
+	report := a.board.Report(ctx)
+	b.Ready = report.Ready
+	for _, p := range report.Parts {
+		if p.Name == "engine" {
+			b.Answers = p.OK
+		}
+	}
+	if a.chat != nil {
+		b.Turns, b.Live = a.chat.Load()
+	}
+	return b
+}
+
+// regions is what GET /api/v1/regions says.
+func (a *App) regions() []api.Region {
+	now := time.Now()
+	log := a.log.State()
+	out := []api.Region{}
+	at := func(name string) *api.Region {
+		for i := range out {
+			if out[i].Name == name {
+				return &out[i]
+			}
+		}
+		out = append(out, api.Region{Name: name, Role: string(cluster.Full), State: api.RegionDown, Leads: []string{}, Nodes: []api.RegionNode{}})
+		return &out[len(out)-1]
+	}
+	if a.world == nil {
+		b := a.state(context.Background())
+		r := at(a.cfg.Region)
+		r.Here, r.Address, r.State = true, a.URL(), regionState(b)
+		r.Nodes = []api.RegionNode{{Name: a.cfg.Node, Alive: true, Turns: b.Turns, Live: b.Live, Version: b.Version}}
+	} else {
+		for _, n := range a.world.States(now) {
+			r := at(n.Region)
+			r.Role, r.Here = string(n.Role), r.Here || n.Name == a.cfg.Node
+			node := api.RegionNode{Name: n.Name, Alive: n.Alive, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version}
+			if !n.Last.IsZero() {
+				node.Seen = n.Last.UTC()
+			}
+			r.Nodes = append(r.Nodes, node)
+			if !n.Alive {
+				continue
+			}
+			r.Address = n.Beat.URL
+			if s := regionState(n.Beat); r.State == api.RegionDown || s == api.RegionServing {
+				r.State = s
+			}
+		}
+	}
+	for _, s := range log.Streams {
+		for _, c := range s.Replicas {
+			r := at(c.Region)
+			r.Lag = max(r.Lag, c.Lag)
+		}
+		if s.Leader != "" {
+			r := at(s.Region)
+			r.Leads = append(r.Leads, s.Home)
+		}
+	}
+	return out
+}
+
+func regionState(b cluster.Beat) string {
+	switch {
+	case b.Role == cluster.Witness && b.Ready:
+		return api.RegionWitness
+	case b.Leaving:
+		return api.RegionLeaving
+	case !b.Ready:
+		return api.RegionDown
+	case !b.Answers:
+		return api.RegionDegraded
+	}
+	return api.RegionServing
+}
