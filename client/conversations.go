@@ -273,10 +273,19 @@ type Sent struct {
 // Send says something and returns when it is durable. Whatever connections
 // break, it is said once.
 func (c *Client) Send(ctx context.Context, conversation string, m Message) (Sent, error) {
+	return c.say(ctx, "message", conversation, m)
+}
+
+// Note is Send for something that nobody answers: an event.
+func (c *Client) Note(ctx context.Context, conversation string, m Message) (Sent, error) {
+	return c.say(ctx, "event", conversation, m)
+}
+
+func (c *Client) say(ctx context.Context, kind, conversation string, m Message) (Sent, error) {
 	if m.Key == "" {
 		m.Key = NewKey()
 	}
-	body := Activity{Type: "message", Text: m.Text}
+	body := Activity{Type: kind, Text: m.Text}
 	if m.Edits != "" {
 		b, err := json.Marshal(map[string]any{"parley": map[string]string{"edits": m.Edits}})
 		if err != nil {

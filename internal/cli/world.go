@@ -19,19 +19,12 @@ func upWorld(ctx context.Context, t *terminal, s *settings, c config.Config, lis
 	if err != nil {
 		return err
 	}
-	program, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	opts := progress.Options{Out: t.out}
 	if f, ok := t.out.(*os.File); ok {
 		opts = progress.For(f, t.getenv)
 	}
 	console := progress.New(opts)
-	w, err := world.New(world.Options{
-		Regions: regions, Dir: c.Data, Listen: c.Listen, Console: console, Logger: logger(t.err, c.Log, "warn"),
-		Command: append([]string{program, "serve"}, regionFlags(s)...), Environ: regionEnviron(t.environ),
-	})
+	w, err := regionsHere(t, s, world.Options{Regions: regions, Dir: c.Data, Listen: c.Listen, Console: console, Logger: logger(t.err, c.Log, "warn")})
 	if err != nil {
 		return err
 	}
@@ -50,6 +43,16 @@ func upWorld(ctx context.Context, t *terminal, s *settings, c config.Config, lis
 	console.Line("Stopping; answers go on at the next start.")
 	w.Stop()
 	return nil
+}
+
+// regionsHere makes a world of processes of this program.
+func regionsHere(t *terminal, s *settings, opts world.Options) (*world.World, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	opts.Command, opts.Environ = append([]string{program, "serve"}, regionFlags(s)...), regionEnviron(t.environ)
+	return world.New(opts)
 }
 
 // regionFlags are the settings that every region gets; where it lives is its

@@ -38,6 +38,9 @@ func (l *Log) Home() string { return streamName(l.opts.Region, 0) }
 func (l *Log) Last(ctx context.Context, stream string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
+	if l.cluster != nil {
+		return l.lastFresh(ctx, stream)
+	}
 	s, err := l.js.Stream(ctx, stream)
 	if err != nil {
 		return 0, readFault(err)

@@ -49,6 +49,7 @@ const (
 	// leader along each time.
 	homeAfter = 5 * time.Second
 	homeAgain = 30 * time.Second
+	homeLag   = 512 // entries that it may be behind
 )
 
 // clusterView is what was seen of the cluster's streams.
@@ -209,7 +210,9 @@ func (l *Log) goHome(ctx context.Context, st StreamState) {
 		return
 	}
 	mine := slices.IndexFunc(st.Replicas, func(r Replica) bool { return r.Node == l.opts.Node })
-	fit := st.Quorum && st.Region != l.opts.Region && mine >= 0 && st.Replicas[mine].Current && st.Replicas[mine].Lag == 0
+	// Not "current": while people talk, a replica is never further than what is
+	// on its way to it. Raft itself does not elect one that is behind.
+	fit := st.Quorum && st.Region != l.opts.Region && mine >= 0 && !st.Replicas[mine].Offline && st.Replicas[mine].Lag <= homeLag
 	v := &l.view
 	v.mu.Lock()
 	since, was := v.fit[st.Stream]

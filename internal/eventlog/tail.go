@@ -18,9 +18,13 @@ const (
 	tailLook    = 500 * time.Millisecond // how often a quiet tail looks into the replica
 	catchUpTime = 2 * time.Second        // how long a reader waits for its replica
 	leaderTime  = time.Second            // how long a reader waits for the leader
+	lookTry     = 300 * time.Millisecond // for a look that is taken again
 )
 
-var errNoReplica = fault.New(fault.Unavailable, "this node has no copy of that part of the log yet; try again").After(time.Second)
+var (
+	errNoReplica = fault.New(fault.Unavailable, "this node has no copy of that part of the log yet; try again").After(time.Second)
+	errNoLeader  = fault.New(fault.Unavailable, "this region's copy of the log may be behind, and nobody leads it at the moment; try again").After(time.Second)
+)
 
 // streamSubjects is the filter for all of a stream's entries.
 func streamSubjects(stream string) string {
@@ -34,10 +38,11 @@ func streamSubjects(stream string) string {
 // is all there is: history stays readable, guards keep writers honest.
 func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error {
 	stream, filter := l.StreamOf(conversation), subject(conversation, ">")
-	upto, err := l.leads(ctx, stream, filter)
+	upto, led, err := l.leads(ctx, stream, filter)
 	if err != nil {
 		return err
 	}
+	begin := after
 	late := time.Now().Add(catchUpTime)
 	for {
 		last, n, err := l.readSome(ctx, stream, filter, after+1, each)
@@ -50,6 +55,8 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 		case err != nil:
 		case n == readBatch:
 			continue
+		case !led && after == begin && begin == 0: // who knows whether there is something
+			return errNoLeader
 		case after >= upto:
 			return nil
 		case time.Now().After(late):
@@ -61,30 +68,53 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 		case <-time.After(10 * time.Millisecond):
 		}
 		if time.Until(late) < catchUpTime*3/4 { // the last one may have been erased meanwhile
-			if upto, err = l.leads(ctx, stream, filter); err != nil {
+			if upto, led, err = l.leads(ctx, stream, filter); err != nil {
 				return err
 			}
 		}
 	}
 }
 
+// lastFresh asks the leader for its last sequence, again and again: a question
+// from before there was one is never answered.
+func (l *Log) lastFresh(ctx context.Context, stream string) (uint64, error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, lookTry)
+		var info streamInfo
+		err := l.ask(try, "$JS.API.STREAM.INFO."+stream, nil, &info)
+		cancel()
+		var refused *apiError
+		switch {
+		case err == nil:
+			return info.State.Last, nil
+		case errors.As(err, &refused) && refused.Code == 404:
+			return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
+		}
+		select {
+		case <-ctx.Done():
+			return 0, readFault(err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 // leads returns the newest sequence under a filter as the stream's leader knows
-// it, 0 if there is no leader at the moment.
-func (l *Log) leads(ctx context.Context, stream, filter string) (uint64, error) {
+// it. led is false if there is no leader at the moment.
+func (l *Log) leads(ctx context.Context, stream, filter string) (seq uint64, led bool, err error) {
 	try, cancel := context.WithTimeout(ctx, leaderTime)
 	defer cancel()
-	seq, _, err := l.newest(try, stream, filter)
+	seq, _, err = l.newest(try, stream, filter)
 	var refused *apiError
 	switch {
 	case err == nil:
-		return seq, nil
+		return seq, true, nil
 	case ctx.Err() != nil:
-		return 0, ctx.Err()
+		return 0, false, ctx.Err()
 	case errors.As(err, &refused) && refused.Code == 404:
-		return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
+		return 0, false, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
 	}
 	l.lg.Debug("no leader to ask; reading what this region has", "stream", stream, "err", err)
-	return 0, nil
+	return 0, false, nil
 }
 
 // tail is Follow in a cluster: what the leader tells to all regions as it is

@@ -39,11 +39,11 @@ func libraryTimers() timers {
 	return timers{minElection: 4 * time.Second, maxElection: 9 * time.Second, heartbeat: time.Second, lostQuorum: 10 * time.Second}
 }
 
-// timersFor chooses the timers for the longest round trip between two nodes:
-// calm ones (a leader's death is noticed after 1.2 to 2.4 s), and slower ones
-// where a heartbeat could be under way for longer than it takes to be missed.
+// timersFor chooses the timers for the longest round trip between two nodes: a
+// leader's death is noticed after 0.8 to 1.6 s, and later where a heartbeat
+// could be under way for longer than it takes to be missed.
 func timersFor(roundTrip time.Duration) timers {
-	hb := max(300*time.Millisecond, 2*roundTrip)
+	hb := max(200*time.Millisecond, 2*roundTrip)
 	return timers{minElection: 4 * hb, maxElection: 8 * hb, heartbeat: hb, lostQuorum: 10 * hb}
 }
 

@@ -23,7 +23,8 @@ func TestTimersFollowTheRoundTrip(t *testing.T) {
 		roundTrip time.Duration
 		want      timers
 	}{
-		{0, timers{1200 * time.Millisecond, 2400 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second}},
+		{0, timers{800 * time.Millisecond, 1600 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}},
+		{75 * time.Millisecond, timers{800 * time.Millisecond, 1600 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}},
 		{150 * time.Millisecond, timers{1200 * time.Millisecond, 2400 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second}},
 		{400 * time.Millisecond, timers{3200 * time.Millisecond, 6400 * time.Millisecond, 800 * time.Millisecond, 8 * time.Second}},
 	} {

@@ -222,8 +222,9 @@ func (w *World) configure(ctx context.Context) error {
 		}
 	}
 	for i, n := range w.nodes {
-		// Nodes also dial what others tell them, so that must be a link too.
-		told := ways[w.nodes[(i+1)%len(w.nodes)]][n.Name]
+		// Nodes also dial what others tell them. Each pair has a link of its own,
+		// so there must be nobody where they are told to go.
+		told := fmt.Sprintf("127.0.0.1:%d", i+1)
 		if err := os.WriteFile(filepath.Join(n.dir, "parley.yaml"), []byte(w.file(n, ways[n], told)), 0o600); err != nil {
 			return fmt.Errorf("write the configuration of %s: %w", n.Name, err)
 		}

@@ -85,6 +85,7 @@ func Rooms() []Room {
 
 		{"internal/app", Wiring, ""},
 		{"internal/world", Wiring, ""},
+		{"internal/drill", Wiring, "breaks what internal/world runs, and talks to it as a client"},
 		{"internal/cli", Wiring, ""},
 		{"cmd/parley", Wiring, ""},
 

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/parleyhq/parley/internal/drill"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/progress"
+	"github.com/parleyhq/parley/internal/world"
+)
+
+func drillCommand() *command {
+	return &command{
+		name: "drill", short: "break a world of regions on purpose, and see that nobody loses a word",
+		long: `Starts a world of regions on this machine as "parley up --regions" does (the
+distances between them are simulated, everything else is real), lets users talk
+to it, and breaks the region that answers most of them, again and again. In the
+end it reads every conversation in every region and compares it with what the
+users were told. The exit status is 1 if anything was lost, doubled, out of
+order or unfinished.`,
+		examples: []example{
+			{"parley drill", "ten users, ten regions killed in mid-sentence"},
+			{"parley drill --users 50 --times 100 --seed 7", "the campaign of docs/benchmarks/regions.md"},
+			{"parley drill --faults pause,isolate --via client", "hung and cut-off regions, with users who know all addresses"},
+		},
+		setup: func(fs *flag.FlagSet) action {
+			s := bind(fs)
+			regions := fs.String("regions", "japaneast:witness,koreacentral,southeastasia", "the world: `NAME,NAME,NAME:witness`")
+			users := fs.Int("users", 10, "how many talk all the time")
+			times := fs.Int("times", 10, "how often something breaks")
+			faults := fs.String("faults", "kill", "what breaks, in turn: `kill,pause,isolate`")
+			hold := fs.Duration("hold", 8*time.Second, "how long a region stays paused or isolated")
+			via := fs.String("via", "edge", "how users reach the regions: `edge|client`")
+			seed := fs.Uint64("seed", 1, "decides when and where it breaks")
+			asJSON := fs.Bool("json", false, "the report as JSON on standard output; what happens meanwhile on standard error")
+			return func(ctx context.Context, t *terminal, args []string) error {
+				if err := none(args); err != nil {
+					return err
+				}
+				list, err := world.Parse(*regions)
+				if err != nil {
+					return err
+				}
+				kinds, err := drill.ParseFaults(*faults)
+				if err != nil {
+					return err
+				}
+				if *via != "edge" && *via != "client" {
+					return fault.New(fault.Invalid, "--via: %q is neither edge nor client", *via)
+				}
+				if *users < 1 || *users > 1000 || *times < 0 || *hold < time.Second || *hold > time.Minute {
+					return fault.New(fault.Invalid, "1 to 1000 users, 0 or more times, and 1s to 1m of --hold, please")
+				}
+				if s.flags["engine"] == "" {
+					s.flags["engine"] = "demo"
+				}
+				c, err := s.load(t, false)
+				if err != nil {
+					return err
+				}
+				dir := c.Data
+				if s.flags["data"] == "" { // never on the user's own data
+					if dir, err = os.MkdirTemp("", "parley-drill-"); err != nil {
+						return err
+					}
+					defer func() { _ = os.RemoveAll(dir) }()
+				}
+				out := t.out
+				if *asJSON {
+					out = t.err
+				}
+				console := progress.New(progress.Options{Out: out})
+				lg := logger(t.err, c.Log, "error")
+				w, err := regionsHere(t, s, world.Options{Regions: list, Dir: dir, Listen: "127.0.0.1:0", Logger: lg, Restart: 2 * time.Second})
+				if err != nil {
+					return err
+				}
+				if err := w.Start(ctx); err != nil {
+					return err
+				}
+				defer w.Stop()
+				d, err := drill.New(drill.Options{
+					World: w, Users: *users, Times: *times, Faults: kinds, Hold: *hold, Direct: *via == "client", Seed: *seed,
+					Console: console, Logger: lg,
+				})
+				if err != nil {
+					return err
+				}
+				console.Line("%d users talk through the %s; engine: %s; faults: %s; the distances between the regions are simulated", *users, *via, s.flags["engine"], *faults)
+				r, err := d.Run(ctx)
+				if err != nil {
+					return err
+				}
+				if *asJSON {
+					if err := json.NewEncoder(t.out).Encode(r); err != nil {
+						return err
+					}
+				} else {
+					fmt.Fprint(t.out, r.Text())
+				}
+				if !r.Good() {
+					return fault.New(fault.Internal, "the promise was not kept")
+				}
+				return nil
+			}
+		},
+	}
+}

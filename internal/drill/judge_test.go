@@ -1,0 +1,105 @@
+package drill
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/parleyhq/parley/client"
+)
+
+// TestJudgeNotices plants each failure that a drill is there to find.
+func TestJudgeNotices(t *testing.T) {
+	done := func(id, text string) *client.Answer {
+		return &client.Answer{State: client.Done, Text: text, Activity: &client.Activity{ID: id, Text: text}}
+	}
+	healthy := func() (*talk, map[string][]verdict) {
+		region := func() []verdict {
+			return []verdict{{order: []string{"m1", "a1", "m2"}, texts: map[string]int{"one": 1, "probe": 1}, answers: map[string]string{"a1": "An answer."}}}
+		}
+		return &talk{conv: "c", said: []said{{id: "m1", text: "one", answer: done("a1", "An answer.")}, {id: "m2", text: "probe"}}},
+			map[string][]verdict{"korea": region(), "singapore": region()}
+	}
+	for _, c := range []struct {
+		name  string
+		plant func(*talk, map[string][]verdict)
+		want  Report
+	}{
+		{"all is well", func(*talk, map[string][]verdict) {}, Report{}},
+		{"lost in one region", func(_ *talk, all map[string][]verdict) { delete(all["singapore"][0].texts, "probe") }, Report{Lost: 1}},
+		{"said twice", func(_ *talk, all map[string][]verdict) { all["korea"][0].texts["one"] = 2 }, Report{Doubled: 1}},
+		{"another order", func(_ *talk, all map[string][]verdict) {
+			all["singapore"][0].order = []string{"m1", "m2", "a1"}
+		}, Report{Disordered: 1}},
+		{"the log holds something else than was shown", func(_ *talk, all map[string][]verdict) { all["korea"][0].answers["a1"] = "An answer" }, Report{Differing: 1}},
+		{"the answer is not there", func(_ *talk, all map[string][]verdict) { delete(all["korea"][0].answers, "a1") }, Report{Differing: 1}},
+		{"cut off", func(t *talk, _ map[string][]verdict) { t.said[0].answer = &client.Answer{Text: "An"} }, Report{Unfinished: 1}},
+		{"failed", func(t *talk, _ map[string][]verdict) { t.said[0].answer.State = client.Failed }, Report{Unfinished: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			talk, all := healthy()
+			c.plant(talk, all)
+			got := Report{Regions: []string{"korea", "singapore"}}
+			got.count(talk, all, 0)
+			c.want.Regions, c.want.Acknowledged, c.want.Answers = got.Regions, 2, 1
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+			if good := c.name == "all is well"; got.Good() != good {
+				t.Errorf("Good() = %v, want %v", got.Good(), good)
+			}
+		})
+	}
+}
+
+func TestReport(t *testing.T) {
+	s := time.Second
+	r := Report{Users: 3, Through: "edge", Answers: 1, Faults: []FaultReport{
+		{N: 1, Kind: Kill, Token: []time.Duration{2 * s, 1 * s}, Acked: []time.Duration{3 * s}},
+		{N: 2, Kind: Pause, Token: []time.Duration{9 * s}},
+	}}
+	if p95, n := r.Quantile(Kill, func(f FaultReport) []time.Duration { return f.Token }, 0.95); p95 != 2*s || n != 2 {
+		t.Errorf("p95 of kills: %v of %d", p95, n)
+	}
+	text := r.Text()
+	for _, want := range []string{"kill, 1 times", "longest   2.00 s", "pause, 1 times", "acknowledged and lost 0"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report does not say %q:\n%s", want, text)
+		}
+	}
+	if (Report{}).Good() {
+		t.Error("a drill without a single answer is good")
+	}
+}
+
+// TestHitsAreCounted follows one disturbed user and one probe.
+func TestHitsAreCounted(t *testing.T) {
+	d := &Drill{present: map[string]int{}, hitDone: make(chan struct{}, 1), faults: []FaultReport{{}}}
+	user, probe, other := &talk{answering: "korea"}, &talk{prober: "korea"}, &talk{answering: "singapore"}
+	d.talks = []*talk{user, probe, other}
+	long := time.Now().Add(-2 * time.Second)
+	d.strike("korea", long)
+	if len(d.hits) != 2 || other.hit != nil {
+		t.Fatalf("%d hit, want 2", len(d.hits))
+	}
+	if fresh := (&hit{began: time.Now()}); fresh.over() {
+		t.Error("what was on its way at the time of the fault counts as its end")
+	}
+	d.healed(user.hit)
+	d.healed(probe.hit)
+	d.healed(user.hit) // again: not counted
+	if f := d.faults[0]; len(f.Token) != 1 || len(f.Acked) != 1 || f.Token[0] < 2*time.Second || len(d.hits) != 0 {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestParseFaults(t *testing.T) {
+	if got, err := ParseFaults("kill, isolate"); err != nil || !cmp.Equal(got, []Fault{Kill, Isolate}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := ParseFaults("flood"); err == nil {
+		t.Error("an unknown fault was taken")
+	}
+}
