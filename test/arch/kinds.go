@@ -86,6 +86,7 @@ func Rooms() []Room {
 		{"internal/app", Wiring, ""},
 		{"internal/world", Wiring, ""},
 		{"internal/drill", Wiring, "breaks what internal/world runs, and talks to it as a client"},
+		{"internal/edge/alone", Wiring, "the edge as a program of its own"},
 		{"internal/cli", Wiring, ""},
 		{"cmd/parley", Wiring, ""},
 
@@ -115,7 +116,7 @@ func Owners() []Owner {
 		{Import: "modernc.org/", Rooms: []string{"internal/store/sqlite"}},
 		{Import: "github.com/ebitengine/purego", Rooms: []string{"internal/lm/llama/..."}},
 		{Import: "github.com/prometheus/", Rooms: []string{"internal/telemetry"}},
-		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config"}},
+		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config", "internal/edge/alone"}},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
