@@ -1,0 +1,5 @@
+//go:build !race
+
+package prebuilt
+
+const raced = false
