@@ -226,6 +226,7 @@ func TestRegions(t *testing.T) {
 		{"leases of a dead region", leasesElsewhere},
 		{"leader goes home", leaderGoesHome},
 		{"isolated", isolated},
+		{"who was told can read it", toldThenRead},
 		{"restart of all", restartAll},
 		{"wiped disk", wiped},
 	} {
@@ -590,6 +591,29 @@ func isolated(t *testing.T, w *world) {
 		t.Errorf("the log now: %q", got)
 	}
 	t.Logf("the log now: %q", got)
+}
+
+// Followers hear of an entry before the replica beside them has it: by much
+// when it was asleep. Who reads then must not miss it, for nobody tells it
+// again.
+func toldThenRead(t *testing.T, w *world) {
+	conv := event.NewConversation(korea)
+	stream := w.logs[singapore].StreamOf(conv)
+	r, err := w.logs[korea].Append(t.Context(), titled(conv, "first", nil, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is in singapore", 10*time.Second, func() bool { return len(readAll(t, w.logs[singapore], conv, 0)) == 1 })
+	w.logs[singapore].Told(stream, r.Seq+1)
+	if err := w.logs[singapore].Read(t.Context(), conv, 0, func(event.Entry) error { return nil }); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a replica that lacks what followers were told is read: %v", err)
+	}
+	if _, err := w.logs[korea].Append(t.Context(), titled(conv, "second", nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := titles(readAll(t, w.logs[singapore], conv, 0)); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("read %q", got)
+	}
 }
 
 func restartAll(t *testing.T, w *world) {

@@ -60,6 +60,19 @@ type clusterView struct {
 	streams map[string]StreamState
 	moved   map[string]time.Time // when a stream's leader was last brought home
 	fit     map[string]time.Time // since when this node could lead a home stream that is led elsewhere
+	told    map[string]uint64    // the newest entry of a stream that followers were told
+}
+
+func (v *clusterView) tell(stream string, seq uint64) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.told[stream] = max(v.told[stream], seq)
+}
+
+func (v *clusterView) toldOf(stream string) uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.told[stream]
 }
 
 // watchCluster begins to look at the streams: every second, and whenever one
@@ -67,6 +80,7 @@ type clusterView struct {
 func (l *Log) watchCluster(ctx context.Context) error {
 	l.view.look = make(chan struct{}, 1)
 	l.view.streams, l.view.moved, l.view.fit = map[string]StreamState{}, map[string]time.Time{}, map[string]time.Time{}
+	l.view.told = map[string]uint64{}
 	if _, err := l.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", func(m *nats.Msg) {
 		l.elected(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
 		l.view.now()

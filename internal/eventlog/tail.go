@@ -44,6 +44,16 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 	}
 	begin := after
 	late := time.Now().Add(catchUpTime)
+	for !l.hasTold(ctx, stream) { // even if somebody leads: it may be one who was deposed in his sleep
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+		if time.Now().After(late) {
+			return errNoLeader
+		}
+	}
 	for {
 		last, n, err := l.readSome(ctx, stream, filter, after+1, each)
 		if n > 0 {
@@ -73,6 +83,19 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 			}
 		}
 	}
+}
+
+// hasTold reports whether the nearest replica has all that followers were told:
+// they hear of an entry before the replica knows that it is durable, and who
+// reads after them must not miss it.
+func (l *Log) hasTold(ctx context.Context, stream string) bool {
+	told := l.view.toldOf(stream)
+	if told == 0 {
+		return true
+	}
+	there := errors.New("there")
+	_, _, err := l.readSome(ctx, stream, streamSubjects(stream), told, func(event.Entry) error { return there })
+	return errors.Is(err, there)
 }
 
 // lastFresh asks the leader for its last sequence, again and again: a question
@@ -185,6 +208,7 @@ func (t *tail) flush() error {
 	if len(t.batch) == 0 {
 		return nil
 	}
+	t.l.view.tell(t.stream, t.next-1)
 	err := t.each(t.batch)
 	t.batch = t.batch[:0]
 	return err
