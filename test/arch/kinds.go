@@ -67,7 +67,6 @@ func Rooms() []Room {
 		{"internal/config", Core, ""},
 		{"internal/lm/roster", Core, ""},
 		{"internal/cluster", Core, ""},
-		{"internal/nlu", Core, ""},
 		{"internal/nlu/corpus", Core, ""},
 		{"internal/nlu/finder", Core, ""},
 		{"internal/nlu/luis", Core, ""},
