@@ -99,6 +99,30 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+func TestCert(t *testing.T) {
+	dir := t.TempDir()
+	cert := func(node, out string) (int, string) {
+		status, _, err := typed(t, nil, "", "cert", "--authority", filepath.Join(dir, "ca"), "--node", node, "--host", "10.0.0.1,kr.example.org", "--out", out)
+		return status, err
+	}
+	if status, err := cert("koreacentral", filepath.Join(dir, "kr")); status != 0 || !strings.Contains(err, "node.pem of koreacentral in koreacentral, valid until 20") {
+		t.Errorf("status %d: %s", status, err)
+	}
+	first, err := os.ReadFile(filepath.Join(dir, "kr", "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, err := cert("sg2", filepath.Join(dir, "sg")); status != 0 {
+		t.Errorf("status %d: %s", status, err)
+	}
+	if second, err := os.ReadFile(filepath.Join(dir, "sg", "ca.pem")); err != nil || !bytes.Equal(first, second) {
+		t.Errorf("the second certificate has another authority (%v)", err)
+	}
+	if status, err := cert("no such name", filepath.Join(dir, "x")); status != 2 || !strings.Contains(err, "--node and --region") {
+		t.Errorf("status %d: %s", status, err)
+	}
+}
+
 func TestKeyAndHashBelongTogether(t *testing.T) {
 	_, out, _ := typed(t, nil, "", "key", "--json")
 	var made struct{ Key, Hash string }

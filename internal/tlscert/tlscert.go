@@ -256,6 +256,17 @@ func readPEM(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
+// Put writes who is trusted and a node's certificate to where Open reads them.
+func Put(dir string, roots, node []byte) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("write certificates: %w", err)
+	}
+	if err := errors.Join(replaceFile(filepath.Join(dir, rootFile), roots), replaceFile(filepath.Join(dir, nodeFile), node)); err != nil {
+		return fmt.Errorf("write certificates: %w", err)
+	}
+	return nil
+}
+
 // replaceFile writes a file that is there whole or not at all.
 func replaceFile(path string, b []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
