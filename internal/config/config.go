@@ -109,7 +109,7 @@ type Engine struct {
 	Key     secret.String // OpenAI: sent to the server
 	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server" or "ollama"; "" is "auto"
 	Models  []string      // served under these names; empty: what the engine lists. Embedded: one id or path
-	Resume  lm.Policy     // "" = what kind and dialect promise
+	Resume  lm.Policy     // "" = what kind and dialect promise; Embedded: never "" once loaded
 	Slots   int           // answers at once; 0 = the engine's own
 	Context int           // Embedded: tokens of one conversation's window; 0 = the model's own, within reason
 	Threads int           // Embedded: processor threads; 0 = one for each physical core
@@ -445,7 +445,18 @@ func (l *loader) finishEngines(c *Config) {
 		}
 		seen[e.Name] = true
 		l.checkEngine(key, e)
+		if e.Kind == Embedded && e.Resume == "" {
+			c.Engines[i].Resume = embeddedResume(c.Bots)
+		}
 	}
+}
+
+// embeddedResume is quick, which computes faster, unless a bot needs exact.
+func embeddedResume(bots []Bot) lm.Policy {
+	if slices.ContainsFunc(bots, func(b Bot) bool { return b.Resume == lm.Exact }) {
+		return lm.Exact
+	}
+	return lm.Quick
 }
 
 func (l *loader) checkEngine(key string, e Engine) {

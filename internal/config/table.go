@@ -213,7 +213,7 @@ func engineSettings() []row[Engine] {
 			func(e *Engine) *string { return &e.Dialect }, "auto", "generic", "openai", "azure", "vllm", "llama-server", "ollama"),
 		texts(Row{Key: "models", Doc: "Models to serve, by the engine's names. Without it, all that the server lists. embedded: one id of `parley model list`, or the path of a GGUF file."},
 			func(e *Engine) *[]string { return &e.Models }, 100, 1024, nil).relative(),
-		policy(Row{Key: "resume", Doc: "How an answer that was cut is continued. Without it, the best that the engine can promise."},
+		policy(Row{Key: "resume", Doc: "How an answer that was cut is continued. Without it, the best that the engine can promise; embedded: quick, or exact if a bot asks for it. Exact gives the same text as undisturbed, and computes slower (docs/benchmarks/embedded.md)."},
 			func(e *Engine) *lm.Policy { return &e.Resume }),
 		number(Row{Key: "slots", Doc: "Answers at once; more wait. Without it, what the engine says."},
 			func(e *Engine) *int { return &e.Slots }, 1, 4096),

@@ -26,7 +26,6 @@ func Serve(ctx context.Context, args []string, log io.Writer) error {
 	flags.IntVar(&c.Slots, "slots", 4, "answers at once")
 	flags.IntVar(&c.Window, "window", 0, "tokens of one sequence; 0: the model's own, at most 4096")
 	flags.IntVar(&c.Threads, "threads", 0, "most threads; 0: one for each physical core")
-	flags.IntVar(&c.Chunk, "chunk", 64, "tokens of a prompt computed at a time")
 	flags.BoolVar(&c.Loose, "loose", false, "use every cached token again")
 	if err := flags.Parse(args); err != nil {
 		return fmt.Errorf("read arguments: %w", err)

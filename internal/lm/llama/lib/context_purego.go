@@ -20,6 +20,8 @@ type Context struct {
 	window  int
 	vocab   int
 	width   int
+	threads int            // of pool
+	pool    uintptr        // 0: none
 	abort   *atomic.Uint32 // in the library's memory, read by strlen
 	logitsF uintptr
 }
@@ -57,6 +59,10 @@ func (m *Model) NewContext(o ContextParams) (*Context, error) {
 		c.Close()
 		return nil, err
 	}
+	if o.Pool {
+		c.threads, c.pool = o.Threads, m.l.pool(o.Threads)
+		c.SetThreads(o.Threads)
+	}
 	return c, nil
 }
 
@@ -92,9 +98,17 @@ func (c *Context) Abort(on bool) {
 	c.abort.Store(0)
 }
 
-// SetThreads changes how many threads the next decodes use.
+// SetThreads changes how many threads the next decodes use. A pool is used by
+// all of its threads or not at all: those without work would spin.
 func (c *Context) SetThreads(n int) {
 	c.l.call("llama_set_n_threads", c.ctx, uintptr(n), uintptr(n))
+	switch {
+	case c.pool == 0:
+	case n == c.threads:
+		c.l.call("llama_attach_threadpool", c.ctx, c.pool, 0)
+	default:
+		c.l.call("llama_detach_threadpool", c.ctx)
+	}
 }
 
 // Window is how many tokens one sequence can hold.

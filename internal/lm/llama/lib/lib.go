@@ -32,11 +32,12 @@ type ContextParams struct {
 	Sequences  int  // sequences, each with Tokens/Sequences cells of its own
 	Batch      int  // most tokens in one Decode
 	Outputs    int  // most logit rows in one Decode
-	Threads    int  // threads of a decode of few tokens
+	Threads    int  // threads of a decode
+	Pool       bool // keep the threads between decodes
 	Embeddings bool // mean-pooled vectors in place of logits
 	// NoFlash does without flash attention, which divides its work, and so
-	// rounds, by the number of threads. It costs some 8 % (one thread, a few
-	// hundred tokens of context).
+	// rounds, by the number of threads. It costs 10 to 20 % (one to eight
+	// answers, one thread, up to a few hundred tokens of context).
 	NoFlash bool
 }
 

@@ -105,7 +105,8 @@ type Library struct {
 // results are integers or pointers.
 var symbols = [...]string{
 	"llama_version", "llama_backend_init", "ggml_backend_load_all_from_path",
-	"ggml_backend_dev_count",
+	"ggml_backend_dev_count", "ggml_backend_dev_by_type", "ggml_backend_dev_backend_reg", "ggml_backend_reg_get_proc_address",
+	"ggml_threadpool_params_init", "llama_attach_threadpool", "llama_detach_threadpool",
 	"llama_model_default_params", "llama_context_default_params",
 	"llama_model_load_from_file", "llama_init_from_model", "llama_decode", "llama_batch_init",
 	"llama_model_free", "llama_free", "llama_set_n_threads",

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/parleyhq/parley/internal/lm/llama/lib"
 	"github.com/parleyhq/parley/internal/lm/llama/wire"
@@ -22,9 +23,16 @@ type Config struct {
 	Slots   int    // answers at once
 	Window  int    // tokens of one sequence; 0: what the model was trained for, at most DefaultWindow
 	Threads int
-	Chunk   int // tokens of a prompt computed at a time
 	Loose   bool
 }
+
+// promptChunk is how many tokens of a prompt are computed at a time. Longer
+// chunks are no faster (measured up to 512) and hold up running answers; with
+// shorter ones, more prompts end in an odd piece, which is slow for its length.
+const promptChunk = 128
+
+// promptStall is too short for anybody to see an answer stand still.
+const promptStall = 250 * time.Millisecond
 
 // DefaultWindow bounds the window where nobody asks for more: the cache of
 // every slot is allocated at the start.
@@ -86,8 +94,9 @@ func (s *server) run(ctx context.Context, c Config) error {
 	if trained := m.TrainedWindow(); window > trained {
 		return fmt.Errorf("a window of %d tokens: the model was trained for %d", window, trained)
 	}
+	batch := max(promptChunk, c.Slots)
 	lc, err := m.NewContext(lib.ContextParams{
-		Tokens: window * c.Slots, Sequences: c.Slots, Batch: max(c.Chunk, c.Slots), Outputs: c.Slots, Threads: c.Threads,
+		Tokens: window * c.Slots, Sequences: c.Slots, Batch: batch, Outputs: c.Slots, Threads: c.Threads, Pool: true,
 		NoFlash: !c.Loose, // what a token's computation gives must not depend on the threads
 	})
 	if err != nil {
@@ -95,9 +104,9 @@ func (s *server) run(ctx context.Context, c Config) error {
 	}
 	v := newVocabulary(m)
 	w, err := New(Options{
-		Model: v, Decoder: &cache{lc, l.NewBatch(max(c.Chunk, c.Slots))},
+		Model: v, Decoder: &cache{lc, l.NewBatch(batch)},
 		Embedder: func() (Embedder, error) { return newEmbedder(l, m, c.Threads) },
-		Slots:    c.Slots, Chunk: c.Chunk, Loose: c.Loose, Reuse: m.PlainCache(),
+		Slots:    c.Slots, Chunk: promptChunk, Stall: promptStall, Loose: c.Loose, Reuse: m.PlainCache(),
 		Threads: c.Threads, Load: systemLoad,
 		Seed: randomSeed, Out: s.out, Log: s.log,
 	})

@@ -81,6 +81,11 @@ type Options struct {
 	Embedder func() (Embedder, error)
 	Slots    int // answers at once
 	Chunk    int // tokens of a prompt computed at a time
+	// Stall is how long prompts are computed between two tokens of a running
+	// answer, a last chunk on top. Long: a decode of eight answers costs little
+	// more than one of a single answer, so that those which come together
+	// should run together. Zero: one chunk.
+	Stall time.Duration
 	// Loose lets any cached token be used again, also those computed one by
 	// one: quicker next turns, but a cut answer may go on differently.
 	Loose bool
@@ -227,18 +232,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn is one round: intake, one chunk of one prompt, one token of every
-// running answer, one vector. It says whether there is more to do at once.
+// turn is one round: intake, some of the prompts, one token of every running
+// answer, one vector. It says whether there is more to do at once.
 func (w *Worker) turn() (bool, error) {
 	w.intake()
 	w.dropCanceled()
 	w.admit()
-	busy := false
-	if j := w.nextPrefill(); j != nil {
-		busy = true
-		if err := w.prefill(j); err != nil {
-			return false, err
-		}
+	busy, err := w.prompts()
+	if err != nil {
+		return false, err
 	}
 	stepped, err := w.step()
 	if err != nil {
@@ -300,6 +302,24 @@ func (w *Worker) admit() {
 		w.tick++
 		s.start(j, w)
 	}
+}
+
+// prompts computes chunks of prompts and says whether there were any.
+func (w *Worker) prompts() (bool, error) {
+	busy := false
+	for begin := time.Now(); !busy || time.Since(begin) < w.o.Stall; busy = true {
+		j := w.nextPrefill()
+		if j == nil {
+			break
+		}
+		if err := w.prefill(j); err != nil {
+			return false, err
+		}
+		if err := w.o.Out.flush(); err != nil {
+			return false, fmt.Errorf("write to parent: %w", err)
+		}
+	}
+	return busy, nil
 }
 
 // nextPrefill returns the job whose prompt gets the next chunk: the one that

@@ -139,6 +139,37 @@ func TestManyJoinAndLeave(t *testing.T) {
 	}
 }
 
+// TestPromptsGoTogether lets two requests come while the first one's prompt is
+// computed: with time for it, both prompts come before the next decode.
+func TestPromptsGoTogether(t *testing.T) {
+	for stall, want := range map[time.Duration][]int{
+		0:         {5, 1, 5, 2, 5, 3, 3},
+		time.Hour: {5, 1, 5, 5, 3, 3},
+	} {
+		g := newRig(t, func(o *Options) { o.Slots, o.Stall = 3, stall })
+		g.d.never, g.d.block = true, make(chan struct{})
+		var chunks []chan wire.Chunk
+		var dones []chan wire.Done
+		for n := range 3 {
+			_, c, d := g.ask(func(t *Ticket) {
+				g.w.Generate(t, wire.Generate{Prompt: "hello", Params: lm.Params{MaxTokens: 20}})
+			})
+			until(t, "asked", func() bool { s := g.w.Stats(); return s.Active == 1 && s.Queued == n })
+			chunks, dones = append(chunks, c), append(dones, d)
+		}
+		close(g.d.block)
+		for i := range chunks {
+			collect(chunks[i], dones[i])
+		}
+		if err := g.end(); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.d.sizes[:len(want)]; !slices.Equal(got, want) {
+			t.Errorf("stall %v: decodes of %d tokens, want %d", stall, got, want)
+		}
+	}
+}
+
 func TestCancel(t *testing.T) {
 	forever := wire.Generate{Messages: user("hi"), Params: lm.Params{MaxTokens: 400}}
 	t.Run("running", func(t *testing.T) {
