@@ -67,12 +67,16 @@ func Rooms() []Room {
 		{"internal/config", Core, ""},
 		{"internal/lm/roster", Core, ""},
 		{"internal/cluster", Core, ""},
+		{"internal/nlu", Core, ""},
 		{"internal/nlu/corpus", Core, ""},
 		{"internal/nlu/finder", Core, ""},
 		{"internal/nlu/luis", Core, ""},
 		{"internal/nlu/prebuilt", Core, ""},
 		{"internal/yamlfile", Core, ""},
 		{"internal/dialog", Core, ""},
+		{"internal/nlu/vectors", Core, ""},
+		{"internal/nlu/lanes", Core, ""},
+		{"internal/nlu/encoder", Core, ""},
 		{"internal/lm/gateway", Core, "who may answer what is a rule of the product; the page and api only hand requests to it"},
 
 		{"internal/edge/gslb", Adapter, "DNS"},
@@ -128,7 +132,7 @@ func Owners() []Owner {
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
 		{Import: "golang.org/x/net/", Rooms: []string{"test/..."}, Tests: true}, // somebody else's DNS parser, to hold ours against
 		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
-		{Import: "golang.org/x/sys/", Rooms: []string{"internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
+		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
 
 		{Import: "unsafe", Rooms: []string{"internal/lm/llama/...", "internal/eventlog"}},
 		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "internal/world", "test/..."}, Tests: true},

@@ -603,7 +603,7 @@ func TestUnwritable(t *testing.T) {
 func TestCatalogue(t *testing.T) {
 	ids, defaults := map[string]bool{}, 0
 	for _, it := range Catalogue() {
-		if ids[it.ID] || it.Licence == "" || it.Title == "" || len(it.Sources) == 0 || (it.Platform == "") != (it.Kind == Model) {
+		if ids[it.ID] || it.Licence == "" || it.Title == "" || len(it.Sources) == 0 || (it.Platform != "") != (it.Kind == Library) {
 			t.Errorf("%s: twice, or incomplete", it.ID)
 		}
 		ids[it.ID] = true

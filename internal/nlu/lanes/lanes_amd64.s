@@ -1,0 +1,94 @@
+#include "textflag.h"
+
+// func dot4AVX2(out *[4]int32, w *int8, x *int16, stride, n int)
+//
+// out[j] is the sum of w[i]*x[j*stride+i] over i < n, n a multiple of 16.
+TEXT ·dot4AVX2(SB), NOSPLIT, $0-40
+	MOVQ out+0(FP), DI
+	MOVQ w+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ stride+24(FP), CX
+	MOVQ n+32(FP), DX
+	LEAQ (R8)(CX*2), R9
+	LEAQ (R9)(CX*2), R10
+	LEAQ (R10)(CX*2), R11
+	VPXOR Y0, Y0, Y0
+	VPXOR Y1, Y1, Y1
+	VPXOR Y2, Y2, Y2
+	VPXOR Y3, Y3, Y3
+	XORQ AX, AX
+
+loop:
+	VPMOVSXBW (SI)(AX*1), Y4
+	VPMADDWD  (R8)(AX*2), Y4, Y5
+	VPMADDWD  (R9)(AX*2), Y4, Y6
+	VPMADDWD  (R10)(AX*2), Y4, Y7
+	VPMADDWD  (R11)(AX*2), Y4, Y8
+	VPADDD    Y5, Y0, Y0
+	VPADDD    Y6, Y1, Y1
+	VPADDD    Y7, Y2, Y2
+	VPADDD    Y8, Y3, Y3
+	ADDQ      $16, AX
+	CMPQ      AX, DX
+	JLT       loop
+
+	// Add up within each register: four sums, in the lower and the upper half.
+	VPHADDD      Y1, Y0, Y0
+	VPHADDD      Y3, Y2, Y2
+	VPHADDD      Y2, Y0, Y0
+	VEXTRACTI128 $1, Y0, X1
+	VPADDD       X1, X0, X0
+	VMOVDQU      X0, (DI)
+	VZEROUPPER
+	RET
+
+// func addAVX2(y, x *float32, by float32, n int)
+//
+// y[i] += by*x[i] for i < n, n a multiple of 8.
+TEXT ·addAVX2(SB), NOSPLIT, $0-32
+	MOVQ         y+0(FP), DI
+	MOVQ         x+8(FP), SI
+	VBROADCASTSS by+16(FP), Y0
+	MOVQ         n+24(FP), DX
+	XORQ         AX, AX
+	MOVQ         DX, CX
+	ANDQ         $~31, CX
+	JEQ          rest
+
+four:
+	VMOVUPS (DI)(AX*4), Y1
+	VMOVUPS 32(DI)(AX*4), Y2
+	VMOVUPS 64(DI)(AX*4), Y3
+	VMOVUPS 96(DI)(AX*4), Y4
+	VMULPS  (SI)(AX*4), Y0, Y5
+	VMULPS  32(SI)(AX*4), Y0, Y6
+	VMULPS  64(SI)(AX*4), Y0, Y7
+	VMULPS  96(SI)(AX*4), Y0, Y8
+	VADDPS  Y5, Y1, Y1
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y7, Y3, Y3
+	VADDPS  Y8, Y4, Y4
+	VMOVUPS Y1, (DI)(AX*4)
+	VMOVUPS Y2, 32(DI)(AX*4)
+	VMOVUPS Y3, 64(DI)(AX*4)
+	VMOVUPS Y4, 96(DI)(AX*4)
+	ADDQ    $32, AX
+	CMPQ    AX, CX
+	JLT     four
+
+rest:
+	CMPQ AX, DX
+	JGE  done
+
+one:
+	VMOVUPS (DI)(AX*4), Y1
+	VMULPS  (SI)(AX*4), Y0, Y5
+	VADDPS  Y5, Y1, Y1
+	VMOVUPS Y1, (DI)(AX*4)
+	ADDQ    $8, AX
+	CMPQ    AX, DX
+	JLT     one
+
+done:
+	VZEROUPPER
+	RET
