@@ -160,8 +160,12 @@ func (d *Drill) breakThings(ctx context.Context) error {
 			return err
 		}
 		d.opts.Console.Line("%3d/%d %-8s %-16s %s", n+1, d.opts.Times, kind, site, rep.line())
-		if err := d.well(ctx, 2*time.Minute); err != nil {
-			return fmt.Errorf("after fault %d (%s of %s): %w", n+1, kind, site, err)
+		if err := d.well(ctx, recovery); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			d.strange("after fault %d (%s of %s): %v; nothing more is broken", n+1, kind, site, err)
+			return nil
 		}
 		if err := sleep(ctx, settle); err != nil {
 			return err
@@ -174,6 +178,7 @@ const (
 	warmUp   = 3 * time.Second
 	settle   = time.Second
 	patience = 60 * time.Second // until a disturbed user counts as lost
+	recovery = 2 * time.Minute  // until all regions serve again
 )
 
 // inflict breaks a region and waits until everybody who was disturbed goes on.
