@@ -25,7 +25,7 @@ users were told. The exit status is 1 if anything was lost, doubled, out of
 order or unfinished.`,
 		examples: []example{
 			{"parley drill", "ten users, ten regions killed in mid-sentence"},
-			{"parley drill --users 50 --times 100 --seed 7", "the campaign of docs/benchmarks/regions.md"},
+			{"parley drill --users 50 --times 100 --seed 7", "a campaign: most of an hour"},
 			{"parley drill --faults pause,isolate --via client", "hung and cut-off regions, with users who know all addresses"},
 		},
 		setup: func(fs *flag.FlagSet) action {
