@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/api"
+	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/cluster"
 	"github.com/parleyhq/parley/internal/config"
@@ -97,7 +98,7 @@ func (a *App) secret(ctx context.Context) ([]byte, error) {
 	case !a.cfg.Clustered():
 		return secret, err
 	case err == nil:
-		if err := os.WriteFile(path, secret, 0o600); err != nil {
+		if err := atomicfile.Write(path, secret, 0o600); err != nil {
 			a.lg.Warn("the secret of the cookies can't be kept; cut off from the others this node would not start", "err", err)
 		}
 		return secret, nil
@@ -181,14 +182,15 @@ func (a *App) beat(ctx context.Context, view *cluster.View) {
 			serving = homes
 		}
 		for _, n := range view.States(now) {
-			switch gone := view.Dead(n.Name, now); {
+			gone := view.Dead(n.Name, now)
+			switch {
 			case gone && !dead[n.Name] && !n.Last.IsZero():
 				a.lg.Warn("a node is silent", "node", n.Name, "region", n.Region)
 				a.adoptAll(view, homes)
 			case !gone && dead[n.Name]:
 				a.lg.Info("a node is back", "node", n.Name, "region", n.Region)
 			}
-			dead[n.Name] = view.Dead(n.Name, now)
+			dead[n.Name] = gone
 		}
 		select {
 		case <-ctx.Done():

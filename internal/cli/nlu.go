@@ -292,27 +292,6 @@ func learnLines(console *progress.Console) func(string, int, int) {
 	}
 }
 
-// writeModel puts a model at path, or leaves what is there as it is.
-func writeModel(path string, m *nlu.Model) (size int64, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return 0, fmt.Errorf("write model: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	size, err = m.WriteTo(f)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return 0, fmt.Errorf("write model: %w", err)
-	}
-	return size, nil
-}
-
 // readModel reads a model's file, and the encoder if it needs one.
 func (s *sentences) readModel(ctx context.Context, t *terminal, path string) (*nlu.Model, error) {
 	f, err := os.Open(path)

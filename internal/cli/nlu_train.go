@@ -8,9 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 	"github.com/parleyhq/parley/internal/progress"
@@ -94,10 +96,14 @@ func (g *learning) trainTo(ctx context.Context, t *terminal, from, path string, 
 	if err != nil {
 		return err
 	}
-	size, err := writeModel(path, m)
-	if err != nil {
+	if err := atomicfile.WriteFrom(path, m, 0o644); err != nil {
 		return err
 	}
+	file, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("write model: %w", err)
+	}
+	size := file.Size()
 	learned := 0
 	for _, e := range l.examples {
 		if e.Split != corpus.Test {

@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/parleyhq/parley/internal/atomicfile"
 )
 
 const (
@@ -41,7 +43,7 @@ func OpenAuthority(dir string) (*Authority, error) {
 			return nil, fmt.Errorf("make authority: %w", err)
 		}
 		mine := path + "." + rand.Text()
-		if err := replaceFile(mine, b); err != nil {
+		if err := atomicfile.Write(mine, b, 0o600); err != nil {
 			return nil, fmt.Errorf("make authority: %w", err)
 		}
 		err = os.Link(mine, path) // fails if somebody was first

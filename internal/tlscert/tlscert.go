@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"github.com/parleyhq/parley/internal/atomicfile"
 )
 
 // Identity is whom a certificate names. In it, it is the URI
@@ -96,7 +98,7 @@ func Open(opts Options) (*Certs, error) {
 		if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 			return nil, fmt.Errorf("open certificates: %w", err)
 		}
-		if err := replaceFile(c.path(rootFile), opts.Authority.PEM()); err != nil {
+		if err := atomicfile.Write(c.path(rootFile), opts.Authority.PEM(), 0o600); err != nil {
 			return nil, fmt.Errorf("open certificates: %w", err)
 		}
 	}
@@ -149,7 +151,7 @@ func (c *Certs) refresh() error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(c.path(nodeFile), b); err != nil {
+	if err := atomicfile.Write(c.path(nodeFile), b, 0o600); err != nil {
 		return err
 	}
 	if info, err = os.Stat(c.path(nodeFile)); err != nil {
@@ -261,27 +263,10 @@ func Put(dir string, roots, node []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("write certificates: %w", err)
 	}
-	if err := errors.Join(replaceFile(filepath.Join(dir, rootFile), roots), replaceFile(filepath.Join(dir, nodeFile), node)); err != nil {
+	if err := errors.Join(atomicfile.Write(filepath.Join(dir, rootFile), roots, 0o600), atomicfile.Write(filepath.Join(dir, nodeFile), node, 0o600)); err != nil {
 		return fmt.Errorf("write certificates: %w", err)
 	}
 	return nil
-}
-
-// replaceFile writes a file that is there whole or not at all.
-func replaceFile(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name())
-	}
-	return err
 }
 
 func block(kind string, der []byte) []byte {

@@ -52,6 +52,7 @@ func Rooms() []Room {
 		{"internal/activity", Vocab, ""},
 		{"internal/fault", Vocab, ""},
 		{"internal/secret", Vocab, ""},
+		{"internal/atomicfile", Vocab, ""},
 		{"internal/progress", Vocab, ""},
 		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
 		{"internal/event", Vocab, ""},

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/parleyhq/parley/internal/atomicfile"
 )
 
 // newClient makes the client for downloads: quick to give up on a host that
@@ -307,7 +309,7 @@ func (d *download) writeOrigin(resp *http.Response) error {
 	if err != nil {
 		return permanent("remember download: %w", err)
 	}
-	if err := writeSynced(d.originPath(), b); err != nil {
+	if err := atomicfile.Write(d.originPath(), b, 0o600); err != nil {
 		return permanent("remember download: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -254,26 +255,7 @@ func (c *Cache) writeManifest(it Item, dir string, m manifest) error {
 	if err != nil {
 		return fmt.Errorf("write manifest of %s: %w", it.ID, err)
 	}
-	return writeSynced(filepath.Join(dir, manifestName), b)
-}
-
-// writeSynced replaces a file: after a crash it holds the old or the new
-// bytes.
-func writeSynced(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("write file: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("write file: %w", err)
-	}
-	return nil
+	return atomicfile.Write(filepath.Join(dir, manifestName), b, 0o600)
 }
 
 var errWrongHash = errors.New("the bytes are not the ones that were pinned")
