@@ -9,12 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 // server is a child under test.
@@ -72,16 +73,6 @@ func compare(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// pinned makes a command on one core, where that can be done.
-func pinned(core int, args ...string) *exec.Cmd {
-	if path, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
-		args = append([]string{path, "-c", strconv.Itoa(core)}, args...)
-	}
-	cmd := exec.Command(args[0], args[1:]...) // ended by compare
-	cmd.Stderr = os.Stderr
-	return cmd
-}
-
 // start runs every server there is.
 func start(dir string) (all []server, err error) {
 	self, err := os.Executable()
@@ -122,7 +113,7 @@ func start(dir string) (all []server, err error) {
 				return all, err
 			}
 		}
-		cmd := pinned(1, append([]string{program}, s.args(addr, config)...)...)
+		cmd := kit.Pinned(1, append([]string{program}, s.args(addr, config)...)...)
 		if s.config != "" {
 			cmd.Stderr = nil // they tell about every start and zone
 		}
@@ -209,16 +200,16 @@ type result struct {
 }
 
 func measure(all []server, rounds int, secs float64, args ...string) ([][]result, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
 	got := make([][]result, len(all))
 	for r := range rounds {
 		for k := range all {
 			i := (k + r) % len(all) // nobody always goes first
 			before := cpu(all[i].cmd.Process.Pid)
-			out, err := pinned(0, append([]string{self, "load", "-addr", all[i].addr, "-secs", strconv.FormatFloat(secs, 'f', -1, 64)}, args...)...).Output()
+			cmd, err := kit.Self(0, append([]string{"load", "-addr", all[i].addr, "-secs", strconv.FormatFloat(secs, 'f', -1, 64)}, args...)...)
+			if err != nil {
+				return nil, err
+			}
+			out, err := cmd.Output()
 			if err != nil {
 				return nil, fmt.Errorf("load %s: %w", all[i].name, err)
 			}

@@ -9,8 +9,8 @@ package main
 
 import (
 	"flag"
-	"fmt"
-	"os"
+
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 const help = `usage: dns COMMAND [flags]
@@ -24,18 +24,5 @@ Each has -h.
 `
 
 func main() {
-	if len(os.Args) < 2 {
-		fmt.Fprint(os.Stderr, help)
-		os.Exit(2)
-	}
-	commands := map[string]func(*flag.FlagSet, []string) error{"compare": compare, "gslb": serve, "bare": bare, "load": load}
-	run, ok := commands[os.Args[1]]
-	if !ok {
-		fmt.Fprint(os.Stderr, help)
-		os.Exit(2)
-	}
-	if err := run(flag.NewFlagSet(os.Args[1], flag.ExitOnError), os.Args[2:]); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	kit.Main(help, map[string]func(*flag.FlagSet, []string) error{"compare": compare, "gslb": serve, "bare": bare, "load": load})
 }

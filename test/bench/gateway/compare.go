@@ -9,11 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 // server is a child under test, or the mock.
@@ -57,21 +58,6 @@ func compare(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
-// pinned makes a command of this program on one core, where that can be done.
-func pinned(core int, args ...string) (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	args = append([]string{self}, args...)
-	if path, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
-		args = append([]string{path, "-c", strconv.Itoa(core)}, args...)
-	}
-	cmd := exec.Command(args[0], args[1:]...) // ourselves, ended by stop
-	cmd.Stderr = os.Stderr
-	return cmd, nil
-}
-
 func start(mockArgs []string, mockAt, other string) (all []server, stop func(), err error) {
 	var cmds []*exec.Cmd
 	stop = func() {
@@ -89,7 +75,7 @@ func start(mockArgs []string, mockAt, other string) (all []server, stop func(), 
 			addr = l.Addr().String()
 			_ = l.Close()
 		}
-		cmd, err := pinned(core, append([]string{args[0], "-listen", addr}, args[1:]...)...)
+		cmd, err := kit.Self(core, append([]string{args[0], "-listen", addr}, args[1:]...)...)
 		if err != nil {
 			return server{}, err
 		}
@@ -148,7 +134,7 @@ func table(title string, all []server, args []string, rounds int, cut bool) erro
 		for k := range all {
 			i := (k + r) % len(all) // nobody always goes first
 			before := cpu(all[i].pid)
-			cmd, err := pinned(0, append([]string{"load", "-addr", all[i].addr}, args...)...)
+			cmd, err := kit.Self(0, append([]string{"load", "-addr", all[i].addr}, args...)...)
 			if err != nil {
 				return err
 			}

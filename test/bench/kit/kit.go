@@ -1,0 +1,48 @@
+// Package kit is what the benchmarks that compare programs have in common.
+package kit
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+)
+
+// Main runs the command that the first argument names. It does not return.
+func Main(help string, commands map[string]func(*flag.FlagSet, []string) error) {
+	name := ""
+	if len(os.Args) > 1 {
+		name = os.Args[1]
+	}
+	run, ok := commands[name]
+	if !ok {
+		fmt.Fprint(os.Stderr, help)
+		os.Exit(2)
+	}
+	if err := run(flag.NewFlagSet(name, flag.ExitOnError), os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// Pinned makes a command that runs on one core, where that can be done.
+func Pinned(core int, args ...string) *exec.Cmd {
+	if path, err := exec.LookPath("taskset"); err == nil && runtime.NumCPU() > 1 {
+		args = append([]string{path, "-c", strconv.Itoa(core)}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...) // ended by who started it
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// Self is Pinned for another command of this program.
+func Self(core int, args ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return Pinned(core, append([]string{self}, args...)...), nil
+}
