@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/parleyhq/parley/internal/yamlfile"
 )
 
 // itemReader reads a list of items and shows it again.
@@ -97,7 +99,7 @@ func (l *loader) text(c *Config, name string, b []byte) {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return // says nothing: the defaults
 	}
-	n, err := parseYAML(b)
+	n, err := yamlfile.Load(b)
 	if err != nil {
 		var le *yaml.LoadError
 		if errors.As(err, &le) {
@@ -108,7 +110,7 @@ func (l *loader) text(c *Config, name string, b []byte) {
 		l.problem("", "", "not YAML: %s", clip(strings.TrimPrefix(err.Error(), "yaml: ")))
 		return
 	}
-	if n == nil {
+	if n == nil || n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return
 	}
 	l.here(n)
@@ -119,38 +121,6 @@ func (l *loader) text(c *Config, name string, b []byte) {
 		l.here(n)
 		c.from[key] = l.at
 	})
-}
-
-// parseYAML returns the root of the only document, nil if it holds comments
-// only. The parser is foreign code on foreign bytes: a panic of it is an error
-// here, not the end of the process.
-func parseYAML(b []byte) (n *yaml.Node, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			n, err = nil, fmt.Errorf("the parser gave up: %v", r)
-		}
-	}()
-	var docs []yaml.Node
-	if err := yaml.Load(b, &docs, yaml.WithAllDocuments()); err != nil {
-		return nil, err
-	}
-	if len(docs) > 1 {
-		return nil, errors.New("there are several documents in it (---)")
-	}
-	if len(docs) == 0 {
-		return nil, nil
-	}
-	root := &docs[0]
-	if root.Kind == yaml.DocumentNode {
-		if len(root.Content) == 0 {
-			return nil, nil
-		}
-		root = root.Content[0]
-	}
-	if root.Kind == yaml.ScalarNode && root.ShortTag() == "!!null" {
-		return nil, nil
-	}
-	return root, nil
 }
 
 // readMapping sets the rows of T from a mapping. name is what problems call

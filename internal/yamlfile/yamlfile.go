@@ -17,11 +17,10 @@ import (
 // Node is a part of a file.
 type Node = yaml.Node
 
-// Parse returns the root of the only document, nil if it holds nothing. The
-// parser is foreign code on foreign bytes: a panic of it is an error here, not
-// the end of the process. An error tells the line, or 0.
+// Parse returns the root of the only document, nil if it holds nothing. An
+// error tells the line, or 0.
 func Parse(b []byte) (root *Node, line int, err error) {
-	root, err = parse(b)
+	root, err = Load(b)
 	var le *yaml.LoadError
 	switch {
 	case errors.As(err, &le) && le.ContextMsg != "":
@@ -31,10 +30,16 @@ func Parse(b []byte) (root *Node, line int, err error) {
 	case err != nil:
 		return nil, 0, fmt.Errorf("YAML: %s", Clip(err.Error()))
 	}
+	if root == nil || Empty(root) {
+		return nil, 0, nil
+	}
 	return root, 0, nil
 }
 
-func parse(b []byte) (root *Node, err error) {
+// Load returns the root of the only document as the parser gives it, nil if
+// there is none. The parser is foreign code on foreign bytes: a panic of it is
+// an error here, not the end of the process.
+func Load(b []byte) (root *Node, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			root, err = nil, fmt.Errorf("the parser gave up: %v", r)
@@ -56,9 +61,6 @@ func parse(b []byte) (root *Node, err error) {
 			return nil, nil
 		}
 		root = root.Content[0]
-	}
-	if Empty(root) {
-		return nil, nil
 	}
 	return root, nil
 }
