@@ -56,12 +56,11 @@ type Drill struct {
 	rand  *rand.Rand
 	sites []string // regions that serve
 
-	mu      sync.Mutex // guards what follows
-	talks   []*talk
-	present map[string]int // users who are being answered, by region
-	hits    []*hit         // of faults that are not over
-	faults  []FaultReport
-	odd     []string // what should never happen, in words
+	mu     sync.Mutex // guards what follows
+	talks  []*talk
+	hits   []*hit // of faults that are not over
+	faults []FaultReport
+	odd    []string // what should never happen, in words
 
 	hitDone chan struct{} // holds one: a hit was healed
 }
@@ -101,7 +100,7 @@ func New(opts Options) (*Drill, error) {
 	}
 	d := &Drill{
 		opts: opts, lg: opts.Logger.With("part", "drill"), rand: rand.New(rand.NewPCG(opts.Seed, 1)),
-		present: map[string]int{}, hitDone: make(chan struct{}, 1),
+		hitDone: make(chan struct{}, 1),
 	}
 	for name := range opts.World.Addresses() {
 		d.sites = append(d.sites, name)
@@ -292,8 +291,12 @@ func (d *Drill) busiest() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	best := d.sites[d.rand.IntN(len(d.sites))]
+	present := map[string]int{} // users who are being answered
+	for _, t := range d.talks {
+		present[t.answering]++
+	}
 	for _, s := range d.sites {
-		if d.present[s] > d.present[best] {
+		if present[s] > present[best] {
 			best = s
 		}
 	}

@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 
 // TestHitsAreCounted follows one disturbed user and one probe.
 func TestHitsAreCounted(t *testing.T) {
-	d := &Drill{present: map[string]int{}, hitDone: make(chan struct{}, 1), faults: []FaultReport{{}}}
+	d := &Drill{hitDone: make(chan struct{}, 1), faults: []FaultReport{{}}}
 	user, probe, other := &talk{answering: "korea"}, &talk{prober: "korea"}, &talk{answering: "singapore"}
 	d.talks = []*talk{user, probe, other}
 	long := time.Now().Add(-2 * time.Second)

@@ -105,8 +105,6 @@ func (d *Drill) ask(ctx context.Context, c *client.Client, t *talk, text string)
 		}
 		seen += p.Text
 		if p.Region != "" && p.Region != t.answering {
-			d.present[t.answering]--
-			d.present[p.Region]++
 			t.answering = p.Region
 			if t.hit != nil {
 				t.hit.moved = true
@@ -120,7 +118,6 @@ func (d *Drill) ask(ctx context.Context, c *client.Client, t *talk, text string)
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.present[t.answering]--
 	t.answering = ""
 	if t.hit != nil {
 		if t.hit.over() {

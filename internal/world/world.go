@@ -89,7 +89,7 @@ type World struct {
 	opts  Options
 	lg    *slog.Logger
 	nodes []*node
-	links map[way]*link.Link
+	links map[pair]*link.Link
 	front *front.Front
 	http  *http.Server
 	addr  string
@@ -109,8 +109,8 @@ type node struct {
 	process *os.Process
 }
 
-// way is from a region to another.
-type way struct{ from, to string }
+// pair is a region and another that it talks to.
+type pair struct{ from, to string }
 
 // New checks the options.
 func New(opts Options) (*World, error) {
@@ -126,7 +126,7 @@ func New(opts Options) (*World, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &World{opts: opts, links: map[way]*link.Link{}, lg: opts.Logger.With("part", "world")}, nil
+	return &World{opts: opts, links: map[pair]*link.Link{}, lg: opts.Logger.With("part", "world")}, nil
 }
 
 // URL is where the edge serves.
@@ -206,9 +206,7 @@ func freePorts(count int) ([]string, error) {
 
 // configure opens the links and writes each node's file.
 func (w *World) configure(ctx context.Context) error {
-	ways := map[*node]map[string]string{} // from a node to where it finds the others
 	for _, n := range w.nodes {
-		ways[n] = map[string]string{n.Name: n.cluster}
 		for _, m := range w.nodes {
 			if m == n {
 				continue
@@ -217,15 +215,14 @@ func (w *World) configure(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			w.links[way{n.Name, m.Name}] = l
-			ways[n][m.Name] = l.Addr()
+			w.links[pair{n.Name, m.Name}] = l
 		}
 	}
 	for i, n := range w.nodes {
 		// Nodes also dial what others tell them. Each pair has a link of its own,
 		// so there must be nobody where they are told to go.
 		told := fmt.Sprintf("127.0.0.1:%d", i+1)
-		if err := os.WriteFile(filepath.Join(n.dir, "parley.yaml"), []byte(w.file(n, ways[n], told)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(n.dir, "parley.yaml"), []byte(w.file(n, told)), 0o600); err != nil {
 			return fmt.Errorf("write the configuration of %s: %w", n.Name, err)
 		}
 	}
@@ -234,7 +231,7 @@ func (w *World) configure(ctx context.Context) error {
 
 // file is a node's configuration; what the user chose comes by flags and
 // variables.
-func (w *World) file(n *node, way map[string]string, told string) string {
+func (w *World) file(n *node, told string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Made by parley up --regions at every start.\nlisten: %s\ndata: %q\nregion: %s\nnodes:\n",
 		strings.TrimPrefix(n.url, "http://"), n.dir, n.Name)
@@ -244,10 +241,11 @@ func (w *World) file(n *node, way map[string]string, told string) string {
 		if m.Witness {
 			told = "witness: true"
 		}
-		fmt.Fprintf(&b, "  - {name: %s, region: %s, address: %q, %s}\n", m.Name, m.Name, way[m.Name], told)
-		if m != n {
-			longest = max(longest, Distance(n.Name, m.Name))
+		address := m.cluster
+		if l := w.links[pair{n.Name, m.Name}]; l != nil {
+			address, longest = l.Addr(), max(longest, Distance(n.Name, m.Name))
 		}
+		fmt.Fprintf(&b, "  - {name: %s, region: %s, address: %q, %s}\n", m.Name, m.Name, address, told)
 	}
 	fmt.Fprintf(&b, "cluster:\n  listen: %s\n  advertise: %s\n  round_trip: %s\n  authority: %q\n  certs: %q\n",
 		n.cluster, told, longest, filepath.Join(w.opts.Dir, "regions", "authority"), filepath.Join(n.dir, "certs"))
