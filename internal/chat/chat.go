@@ -27,7 +27,7 @@ type Log interface {
 	AppendAsync(a event.Append) (sum uint64, wait func(context.Context) (event.Receipt, error), err error)
 	Read(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error
 	Follow(ctx context.Context, stream string, after uint64, each func([]event.Entry) error) error
-	LeasesOf(ctx context.Context, home string, limit int, each func(event.Lease)) error
+	Leases(ctx context.Context, home string, limit int, each func(event.Lease)) error
 	Forget(ctx context.Context, conversation string, keep uint64) error
 }
 

@@ -15,7 +15,7 @@ import (
 // the work itself may go on until ctx ends.
 func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 	for taking.Err() == nil {
-		err := s.opts.Log.LeasesOf(taking, home, s.opts.Queue, func(x event.Lease) {
+		err := s.opts.Log.Leases(taking, home, s.opts.Queue, func(x event.Lease) {
 			switch {
 			case x.Entry.Event.Kind == event.KindDeleted,
 				x.Entry.Event.Said != nil && x.Entry.Event.Said.Turn != nil:

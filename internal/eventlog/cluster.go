@@ -20,6 +20,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -283,7 +284,7 @@ func (l *Log) checkMode() error {
 	case name != "":
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(l.cluster.Name+"\n"), 0o600); err != nil {
+	if err := atomicfile.Write(path, []byte(l.cluster.Name+"\n"), 0o600); err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
 	return nil
@@ -341,10 +342,7 @@ func (l *Log) ensureAll(ctx context.Context) error {
 			return err
 		}
 		l.lg.Debug("cluster is not ready", "err", err)
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
+		_ = pause(ctx, 100*time.Millisecond)
 	}
 	return nil
 }
@@ -358,12 +356,10 @@ func (l *Log) ensureOnce(ctx context.Context) error {
 	}
 	me, _ := l.cluster.self(l.opts.Node)
 	var names []string
-	for _, home := range l.cluster.homes() {
-		for shard := range shards {
-			names = append(names, streamName(home, shard))
-			if err := l.ensureStream(ctx, home, shard, me.Witness, known); err != nil {
-				return err
-			}
+	for s := range l.streams() {
+		names = append(names, s.name)
+		if err := l.ensureStream(ctx, s, me.Witness, known); err != nil {
+			return err
 		}
 	}
 	if me.Witness {
@@ -377,22 +373,22 @@ func (l *Log) ensureOnce(ctx context.Context) error {
 	return l.noteStreams(names)
 }
 
-func (l *Log) ensureStream(ctx context.Context, home string, shard int, witness bool, known []string) error {
-	name := streamName(home, shard)
+func (l *Log) ensureStream(ctx context.Context, s homeStream, witness bool, known []string) error {
+	name := s.name
 	stream, err := l.js.Stream(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name):
 		return fault.New(fault.Unavailable, "the log's stream %s was here before, and the cluster knows nothing of it: the other nodes' files were removed or belong to another cluster. "+
 			"This node's files below %s may be the last copy: stop all nodes and copy it before anything else", name, l.opts.Dir)
 	case errors.Is(err, jetstream.ErrStreamNotFound) && !witness:
-		stream, err = l.js.CreateStream(ctx, l.cluster.stream(home, shard))
+		stream, err = l.js.CreateStream(ctx, l.cluster.stream(s.home, s.shard))
 	}
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", name, err)
 	}
 	_, err = stream.Consumer(ctx, turns)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) && !witness {
-		_, err = stream.CreateConsumer(ctx, l.turnsOf(home, mostLeases))
+		_, err = stream.CreateConsumer(ctx, l.turnsOf(s.home, mostLeases))
 	}
 	if err != nil {
 		return fmt.Errorf("open the queue of %s: %w", name, err)

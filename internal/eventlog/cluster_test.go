@@ -520,7 +520,7 @@ func leasesElsewhere(t *testing.T, w *world) {
 	defer cancel()
 	begin := time.Now()
 	times := 0
-	if err := w.logs[singapore].LeasesOf(ctx, korea, 4, func(x event.Lease) {
+	if err := w.logs[singapore].Leases(ctx, korea, 4, func(x event.Lease) {
 		if x.Entry.Seq != r.Seq {
 			_ = x.Ack()
 			return

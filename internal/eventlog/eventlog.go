@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -277,8 +279,36 @@ func (l *Log) down(why string) {
 	}
 }
 
-// stream returns the stream that holds a conversation.
 func streamName(home string, shard int) string { return fmt.Sprintf("CONV_%s_%d", home, shard) }
+
+// homeStream is a stream of conversations that are at home in one region.
+type homeStream struct {
+	name, home string
+	shard      int
+}
+
+// streams yields the streams of all regions, oldest region first.
+func (l *Log) streams() iter.Seq[homeStream] {
+	return func(yield func(homeStream) bool) {
+		for _, home := range l.Homes() {
+			for shard := range shards {
+				if !yield(homeStream{streamName(home, shard), home, shard}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// pause waits, or returns why there is no time left.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
 
 func (l *Log) ensureStreams(ctx context.Context) error {
 	known, err := l.knownStreams()
@@ -286,8 +316,8 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 		return err
 	}
 	want := make([]string, 0, shards)
-	for shard := range shards {
-		name := streamName(l.opts.Region, shard)
+	for s := range l.streams() {
+		name := s.name
 		want = append(want, name)
 		_, err := l.js.Stream(ctx, name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name) {
@@ -296,7 +326,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 		}
 		_, err = l.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 			Name:               name,
-			Subjects:           []string{fmt.Sprintf("conv.%s.%d.>", l.opts.Region, shard)},
+			Subjects:           []string{fmt.Sprintf("conv.%s.%d.>", s.home, s.shard)},
 			Storage:            jetstream.FileStorage,
 			Retention:          jetstream.LimitsPolicy,
 			Discard:            jetstream.DiscardNew,
@@ -335,10 +365,7 @@ func (l *Log) noteStreams(names []string) error {
 		return err
 	}
 	path := filepath.Join(l.opts.Dir, "streams")
-	if err := os.WriteFile(path+".new", []byte(strings.Join(names, "\n")+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write list of streams: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := atomicfile.Write(path, []byte(strings.Join(names, "\n")+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write list of streams: %w", err)
 	}
 	return nil

@@ -186,7 +186,7 @@ func TestLeaseComesBackAfterCrash(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	leases := make(chan event.Lease, 10)
-	go func() { _ = l.Leases(ctx, 100, func(x event.Lease) { leases <- x }) }()
+	go func() { _ = l.Leases(ctx, "local", 100, func(x event.Lease) { leases <- x }) }()
 	r, err := l.Append(t.Context(), titled(conv, "work", nil, 0))
 	if err != nil {
 		t.Fatal(err)

@@ -77,10 +77,8 @@ func (l *Log) getFresh(ctx context.Context, key string) ([]byte, error) {
 		case time.Now().After(late):
 			return nil, readFault(err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -38,13 +38,8 @@ func (l *Log) turnsOf(home string, limit int) jetstream.ConsumerConfig {
 	return cfg
 }
 
-// Leases hands out turn requests of conversations that are at home here, until
-// ctx ends. At most limit are held at once; each is called from one goroutine
-// and must not block.
-func (l *Log) Leases(ctx context.Context, limit int, each func(event.Lease)) error {
-	if l.cluster != nil {
-		return l.LeasesOf(ctx, l.opts.Region, limit, each)
-	}
+// leasesHere is Leases in a log of one node.
+func (l *Log) leasesHere(ctx context.Context, limit int, each func(event.Lease)) error {
 	consumer, err := l.js.CreateOrUpdateConsumer(ctx, l.Home(), l.turnsOf(l.opts.Region, limit))
 	if err != nil {
 		return readFault(err)
@@ -82,19 +77,17 @@ func (l *Log) Homes() []string {
 	return l.cluster.homes()
 }
 
-// LeasesOf is Leases for conversations that are at home in any region of the
-// cluster. The queue is the same for everybody who asks, so a turn is handed to
-// one worker at a time, wherever they are; who serves which home, and when, is
-// the caller's.
-func (l *Log) LeasesOf(ctx context.Context, home string, limit int, each func(event.Lease)) error {
-	if l.cluster == nil {
-		if home != l.opts.Region {
-			return fault.New(fault.NotFound, "region %q is not in this log", home)
-		}
-		return l.Leases(ctx, limit, each)
-	}
-	if !slices.Contains(l.cluster.homes(), home) {
+// Leases hands out turn requests of conversations that are at home in a region,
+// this one or another of the cluster, until ctx ends. At most limit are held at
+// once; each is called from one goroutine and must not block. The queue is the
+// same for everybody who asks, so a turn is handed to one worker at a time,
+// wherever they are; who serves which home, and when, is the caller's.
+func (l *Log) Leases(ctx context.Context, home string, limit int, each func(event.Lease)) error {
+	if !slices.Contains(l.Homes(), home) {
 		return fault.New(fault.NotFound, "no conversation is at home in region %q", home)
+	}
+	if l.cluster == nil {
+		return l.leasesHere(ctx, limit, each)
 	}
 	var failed time.Time
 	held := newPlaces(limit)
@@ -107,10 +100,7 @@ func (l *Log) LeasesOf(ctx context.Context, home string, limit int, each func(ev
 			l.lg.Debug("lease reader", "home", home, "err", err)
 			failed = time.Now()
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(100 * time.Millisecond):
-		}
+		_ = pause(ctx, 100*time.Millisecond)
 	}
 	return nil
 }

@@ -27,11 +27,9 @@ func (l *Log) Listen(each func(news []byte)) error {
 // HomeOf returns the region whose conversations a stream holds, "" if there is
 // no such stream.
 func (l *Log) HomeOf(stream string) string {
-	for _, home := range l.Homes() {
-		for shard := range shards {
-			if stream == streamName(home, shard) {
-				return home
-			}
+	for s := range l.streams() {
+		if s.name == stream {
+			return s.home
 		}
 	}
 	return ""

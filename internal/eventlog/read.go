@@ -23,10 +23,8 @@ func (l *Log) Streams(context.Context) ([]string, error) {
 		return l.knownStreams()
 	}
 	var out []string
-	for _, home := range l.Homes() {
-		for shard := range shards {
-			out = append(out, streamName(home, shard))
-		}
+	for s := range l.streams() {
+		out = append(out, s.name)
 	}
 	return out, nil
 }

@@ -133,12 +133,10 @@ func (l *Log) State() State {
 	v := &l.view
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, home := range l.cluster.homes() {
-		for shard := range shards {
-			st := v.streams[streamName(home, shard)]
-			st.Stream, st.Home, st.Replicas = streamName(home, shard), home, slices.Clone(st.Replicas)
-			s.Streams = append(s.Streams, st)
-		}
+	for of := range l.streams() {
+		st := v.streams[of.name]
+		st.Stream, st.Home, st.Replicas = of.name, of.home, slices.Clone(st.Replicas)
+		s.Streams = append(s.Streams, st)
 	}
 	return s
 }
@@ -161,28 +159,25 @@ type streamInfo struct {
 }
 
 func (l *Log) lookAtStreams(ctx context.Context) {
-	for _, home := range l.cluster.homes() {
-		for shard := range shards {
-			name := streamName(home, shard)
-			st := l.lookAt(ctx, name, home)
-			if ctx.Err() != nil {
-				return
-			}
-			v := &l.view
-			v.mu.Lock()
-			was := v.streams[name]
-			st.Since = was.Since
-			changed := was.Since.IsZero() || was.Leader != st.Leader || was.Quorum != st.Quorum
-			if changed {
-				st.Since = time.Now()
-			}
-			v.streams[name] = st
-			v.mu.Unlock()
-			if changed {
-				l.lg.Info("log stream", "stream", name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
-			}
-			l.goHome(ctx, st)
+	for s := range l.streams() {
+		st := l.lookAt(ctx, s.name, s.home)
+		if ctx.Err() != nil {
+			return
 		}
+		v := &l.view
+		v.mu.Lock()
+		was := v.streams[s.name]
+		st.Since = was.Since
+		changed := was.Since.IsZero() || was.Leader != st.Leader || was.Quorum != st.Quorum
+		if changed {
+			st.Since = time.Now()
+		}
+		v.streams[s.name] = st
+		v.mu.Unlock()
+		if changed {
+			l.lg.Info("log stream", "stream", s.name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
+		}
+		l.goHome(ctx, st)
 	}
 }
 

@@ -45,10 +45,8 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 	begin := after
 	late := time.Now().Add(catchUpTime)
 	for !l.hasTold(ctx, stream) { // even if somebody leads: it may be one who was deposed in his sleep
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 		if time.Now().After(late) {
 			return errNoLeader
@@ -72,10 +70,8 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 		case time.Now().After(late):
 			return fault.New(fault.Unavailable, "this region's copy of the log is behind; try again").After(time.Second)
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(10 * time.Millisecond):
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
 		}
 		if time.Until(late) < catchUpTime*3/4 { // the last one may have been erased meanwhile
 			if upto, led, err = l.leads(ctx, stream, filter); err != nil {
@@ -113,10 +109,8 @@ func (l *Log) lastFresh(ctx context.Context, stream string) (uint64, error) {
 		case errors.As(err, &refused) && refused.Code == 404:
 			return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, 20*time.Millisecond) != nil {
 			return 0, readFault(err)
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
@@ -253,10 +247,8 @@ func (t *tail) take(ctx context.Context, m *nats.Msg) error {
 		if t.next > e.Seq {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(10 * time.Millisecond):
+		if pause(ctx, 10*time.Millisecond) != nil {
+			return nil // nobody follows any more
 		}
 	}
 	return nil
