@@ -224,6 +224,13 @@ func (l *Log) startServer(ctx context.Context) error {
 	return nil
 }
 
+// onlyBusy holds for a server that was asked for its health while the processor
+// was busy: the answer begins with a look that must be over within one
+// millisecond. That is no illness.
+func onlyBusy(h *server.HealthStatus) bool {
+	return strings.Contains(h.Error, "ready for connections")
+}
+
 // watchServer starts the server again when it can't write any more. After a
 // write that failed for want of room it either switches itself off, or refuses
 // every further write of that stream, in silence, with room or without; reads
@@ -245,9 +252,7 @@ func (l *Log) watchServer(ctx context.Context) {
 		}
 		if !off {
 			h := s.Healthz(nil)
-			// It begins with a look that must be over within a millisecond, and
-			// is not where the processor is busy: that is no illness.
-			if h.Error == "" || strings.Contains(h.Error, "ready for connections") {
+			if h.Error == "" || onlyBusy(h) {
 				ill = 0
 				continue
 			}
