@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -61,6 +62,7 @@ type Client struct {
 	urls []string
 	http *http.Client
 	at   atomic.Int64 // index of the address that served last
+	seen sights
 }
 
 // New checks the options. It connects to nothing.
@@ -147,6 +149,36 @@ func CodeOf(err error) string {
 // maxJSON bounds an answer that is not a stream.
 const maxJSON = 64 << 20
 
+// sights remembers how far conversations were seen, so that a node of another
+// region, which may be behind, never shows less.
+type sights struct {
+	mu sync.Mutex // guards at
+	at map[string]int64
+}
+
+const mostSights = 4096 // conversations; beyond, any one is forgotten
+
+func (s *sights) of(conversation string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at[conversation]
+}
+
+func (s *sights) note(conversation string, position int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil {
+		s.at = map[string]int64{}
+	}
+	if _, known := s.at[conversation]; !known && len(s.at) >= mostSights {
+		for other := range s.at {
+			delete(s.at, other)
+			break
+		}
+	}
+	s.at[conversation] = max(s.at[conversation], position)
+}
+
 // request is one call of the API.
 type request struct {
 	method string
@@ -156,6 +188,7 @@ type request struct {
 	key    string // Idempotency-Key
 	once   bool   // must not be sent twice
 	accept string
+	of     string // the conversation that is read; the answer must hold what was seen of it
 }
 
 // do sends r until an address answers it, and decodes the answer into out
@@ -290,6 +323,9 @@ func (c *Client) send(ctx context.Context, base string, r request) (*http.Respon
 	}
 	if r.key != "" {
 		req.Header.Set("Idempotency-Key", r.key)
+	}
+	if at := c.seen.of(r.of); at > 0 {
+		req.Header.Set("Parley-Position", strconv.FormatInt(at, 10))
 	}
 	if c.opts.Key != "" {
 		req.Header.Set("Authorization", "Bearer "+c.opts.Key)

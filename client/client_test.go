@@ -366,3 +366,40 @@ func TestRequestsAsTheNodeWantsThem(t *testing.T) {
 
 func second[T any](_ T, err error) error        { return err }
 func third[T, U any](_ T, _ U, err error) error { return err }
+
+// What was seen of a conversation is asked of every region.
+func TestPositionGoesAlong(t *testing.T) {
+	var asked []string
+	c := serve(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			_, _ = io.WriteString(w, `{"id":"i","position":47}`)
+			return
+		}
+		asked = append(asked, r.URL.Path+" "+r.Header.Get("Parley-Position"))
+		_, _ = io.WriteString(w, `{}`)
+	}))
+	for _, err := range []error{
+		second(c.Activities(t.Context(), "a")),
+		second(c.Note(t.Context(), "a", Message{Text: "x"})),
+		second(c.Activities(t.Context(), "a")),
+		second(c.Activities(t.Context(), "b")),
+		second(c.Conversation(t.Context(), "a")),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	want := []string{
+		"/api/v1/conversations/a/activities ", "/api/v1/conversations/a/activities 47",
+		"/api/v1/conversations/b/activities ", "/api/v1/conversations/a 47",
+	}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Error(diff)
+	}
+	for i := range 2 * mostSights {
+		c.seen.note(fmt.Sprint(i), 1)
+	}
+	if n := len(c.seen.at); n > mostSights {
+		t.Errorf("%d conversations are remembered, at most %d", n, mostSights)
+	}
+}

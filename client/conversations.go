@@ -176,7 +176,7 @@ func conversationPath(id, rest string) string { return "/conversations/" + url.P
 // Conversation returns one.
 func (c *Client) Conversation(ctx context.Context, id string) (Conversation, error) {
 	var out Conversation
-	err := c.do(ctx, request{method: http.MethodGet, path: conversationPath(id, "")}, &out)
+	err := c.do(ctx, request{method: http.MethodGet, path: conversationPath(id, ""), of: id}, &out)
 	return out, err
 }
 
@@ -207,12 +207,13 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	})
 }
 
-// Activities returns what was said in a conversation, in order.
+// Activities returns what was said in a conversation, in order: at the least all
+// that this client has said or seen there, whichever region answers.
 func (c *Client) Activities(ctx context.Context, id string) ([]Activity, error) {
 	var out struct {
 		Activities []Activity `json:"activities"`
 	}
-	err := c.do(ctx, request{method: http.MethodGet, path: conversationPath(id, "/activities")}, &out)
+	err := c.do(ctx, request{method: http.MethodGet, path: conversationPath(id, "/activities"), of: id}, &out)
 	return out.Activities, err
 }
 
@@ -237,7 +238,7 @@ func (c *Client) Export(ctx context.Context, id, format string, w io.Writer) err
 	return c.try(ctx, false, func(base string) error {
 		ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 		defer cancel()
-		resp, err := c.send(ctx, base, request{method: http.MethodGet, path: conversationPath(id, "/export"), query: url.Values{"format": {format}}, accept: "*/*"})
+		resp, err := c.send(ctx, base, request{method: http.MethodGet, path: conversationPath(id, "/export"), query: url.Values{"format": {format}}, accept: "*/*", of: id})
 		if err != nil {
 			return err
 		}
@@ -266,8 +267,9 @@ type Message struct {
 
 // Sent says what became of a message. It is durable now.
 type Sent struct {
-	ID   string `json:"id"`   // of the activity
-	Turn string `json:"turn"` // that answers it; "" if nothing will
+	ID       string `json:"id"`       // of the activity
+	Turn     string `json:"turn"`     // that answers it; "" if nothing will
+	Position int64  `json:"position"` // behind the activity in the conversation's events
 }
 
 // Send says something and returns when it is durable. Whatever connections
@@ -297,6 +299,9 @@ func (c *Client) say(ctx context.Context, kind, conversation string, m Message) 
 	err := c.do(ctx, request{method: http.MethodPost, path: conversationPath(conversation, "/activities"), body: body, key: m.Key}, &out)
 	if err == nil && out.ID == "" {
 		err = &Error{Code: CodeProtocol, Message: "the node did not say what became of the message"}
+	}
+	if err == nil {
+		c.seen.note(conversation, out.Position)
 	}
 	return out, err
 }

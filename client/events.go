@@ -87,6 +87,7 @@ func (c *Client) Events(ctx context.Context, conversation string, after int64) i
 					return true // told before
 				}
 				at = e.Position
+				c.seen.note(conversation, at)
 				ended = !yield(e, nil) || e.Kind == "deleted"
 				return !ended
 			})

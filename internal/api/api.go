@@ -312,8 +312,9 @@ type conversationJSON struct {
 
 // acceptedJSON answers a message.
 type acceptedJSON struct {
-	ID   string `json:"id,omitempty"`
-	Turn string `json:"turn,omitempty"`
+	ID       string `json:"id,omitempty"`
+	Turn     string `json:"turn,omitempty"`
+	Position uint64 `json:"position,omitempty"` // behind the message
 }
 
 type activitiesJSON struct {

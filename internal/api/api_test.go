@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -489,5 +490,30 @@ func TestHangUpStopsAPlainResponse(t *testing.T) {
 			t.Fatal("the engine writes on for nobody")
 		}
 		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// Who has seen more of a conversation elsewhere is not shown less here.
+func TestPositionOfAnotherRegion(t *testing.T) {
+	n := newNode(t, demo.CannedOptions{}, nil)
+	conv := n.conversation()
+	acts := "/api/v1/conversations/" + conv + "/activities"
+	var said struct{ Position uint64 }
+	n.want(202, &said, "POST", acts, `{"type":"event","text":"x"}`)
+	if said.Position == 0 {
+		t.Fatal("the 202 names no position")
+	}
+	n.want(200, nil, "GET", acts, "", "Parley-Position", strconv.FormatUint(said.Position, 10))
+	n.want(400, nil, "GET", acts, "", "Parley-Position", "here")
+	ahead := strconv.FormatUint(said.Position+8, 10)
+	n.want(503, nil, "GET", acts, "", "Parley-Position", ahead)
+	read := make(chan int, 1)
+	go func() {
+		status, _ := n.do("GET", acts, "", "Parley-Position", ahead)
+		read <- status
+	}()
+	n.want(202, nil, "POST", acts, `{"type":"event","text":"y"}`)
+	if got := <-read; got != 200 {
+		t.Errorf("a request that waits for what comes next: %d", got)
 	}
 }

@@ -2,9 +2,11 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,12 +17,35 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 )
 
-// own opens a conversation of this user. Somebody else's looks like none.
+const (
+	positionHeader = "Parley-Position"
+	behind         = 2 * time.Second // at most so long a request waits for what its caller has seen elsewhere
+)
+
+// own opens a conversation of this user. Somebody else's looks like none. A
+// caller who comes from another region may have seen more of it than is known
+// here, and says so: it must not see less than before.
 func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
 	id := r.PathValue("id")
+	var seen uint64
+	if v := r.Header.Get(positionHeader); v != "" {
+		var err error
+		if seen, err = strconv.ParseUint(v, 10, 64); err != nil {
+			return nil, fault.New(fault.Invalid, "%s must be a position in this conversation (a whole number), not %q", positionHeader, v)
+		}
+	}
 	l, err := s.opts.Chat.Open(r.Context(), id)
 	if err != nil {
 		return nil, err
+	}
+	if seen > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), behind)
+		err := l.Wait(ctx, conversation.SeqOf(seen))
+		cancel()
+		if err != nil {
+			l.Close()
+			return nil, fault.Wrap(err, fault.Unavailable, "this region has not heard yet of all that you have seen; try again, or elsewhere").After(time.Second)
+		}
 	}
 	ok := false
 	l.View(func(st *conversation.State) { ok = st.Exists && !st.Deleted && st.By.Owner == user })
@@ -144,7 +169,7 @@ func (s *server) say(w http.ResponseWriter, r *http.Request, user string) error 
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusAccepted, acceptedJSON{ID: acc.ID, Turn: acc.Turn})
+	return writeJSON(w, http.StatusAccepted, acceptedJSON{ID: acc.ID, Turn: acc.Turn, Position: conversation.PositionOf(acc.Seq)})
 }
 
 func (s *server) stop(w http.ResponseWriter, r *http.Request, user string) error {

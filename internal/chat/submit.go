@@ -85,7 +85,7 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 			if old.Text != m.Activity.Text || old.Type != m.Activity.Type {
 				return nil, fault.New(fault.Conflict, "this Idempotency-Key was used for another message; take a new one")
 			}
-			out = Accepted{ID: id, Turn: old.Meta().Turn, Seq: st.Seq}
+			out = Accepted{ID: id, Turn: old.Meta().Turn, Seq: st.At(id)}
 			return nil, nil
 		}
 		parent := st.Parent(st.Leaf())

@@ -10,6 +10,7 @@ package conversation
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -73,6 +74,16 @@ func New(id string) *State {
 
 // Activity returns an activity by id, or nil.
 func (s *State) Activity(id string) *activity.Activity { return s.byID[id] }
+
+// At returns the sequence of the entry that brought an activity, or 0.
+func (s *State) At(id string) uint64 {
+	for _, f := range slices.Backward(s.Frames) {
+		if a, ok := f.Body.(*activity.Activity); ok && a.ID == id {
+			return SeqOf(f.Pos)
+		}
+	}
+	return 0
+}
 
 // Turn returns a turn by id, or nil.
 func (s *State) Turn(id string) *Turn { return s.turns[id] }
@@ -345,6 +356,12 @@ type (
 // An entry makes at most framesPerEntry frames; positions are sequences times
 // that, plus the frame's place.
 const framesPerEntry = 8
+
+// PositionOf is the position behind all frames that an entry can make.
+func PositionOf(seq uint64) uint64 { return seq*framesPerEntry + framesPerEntry - 1 }
+
+// SeqOf returns the entry that a position belongs to.
+func SeqOf(pos uint64) uint64 { return pos / framesPerEntry }
 
 func (s *State) frame(seq uint64, place int, name string, body any) {
 	data, err := json.Marshal(body)
