@@ -20,16 +20,18 @@ type State struct {
 	Jitter    time.Duration // at most so much more, at random, in each direction; order is kept
 	Down      bool          // connections are closed and none is made, as if the other end had died
 	Hold      bool          // nothing passes and nobody is told, as if a cable were pulled or the other end stopped
+	HoldTo    bool          // Hold, but only of what goes to the far end
+	HoldBack  bool          // Hold, but only of what comes back
 }
 
 // Link forwards connections to one address. Its methods may be called at any
 // time from any goroutine.
 type Link struct {
-	to  string
 	in  net.Listener
 	all sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
+	to      string
 	state   State
 	changed chan struct{} // closed and renewed when state changes
 	conns   map[net.Conn]bool
@@ -72,6 +74,15 @@ func (l *Link) Change(change func(*State)) {
 	if l.state.Down {
 		l.hangUp()
 	}
+}
+
+// Lead ends all connections and lets new ones lead to another address, as when
+// what was at the far end is started again elsewhere.
+func (l *Link) Lead(to string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to = to
+	l.hangUp()
 }
 
 // Close cuts the link for good.
@@ -138,7 +149,10 @@ func (l *Link) accept() {
 func (l *Link) serve(near net.Conn) {
 	defer l.drop(near)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	far, err := new(net.Dialer).DialContext(ctx, "tcp", l.to)
+	l.mu.Lock()
+	to := l.to
+	l.mu.Unlock()
+	far, err := new(net.Dialer).DialContext(ctx, "tcp", to)
 	cancel()
 	if err != nil {
 		return
@@ -148,8 +162,8 @@ func (l *Link) serve(near net.Conn) {
 		return
 	}
 	done := make(chan struct{}, 2)
-	l.all.Go(func() { l.pass(near, far); done <- struct{}{} })
-	l.all.Go(func() { l.pass(far, near); done <- struct{}{} })
+	l.all.Go(func() { l.pass(near, far, false); done <- struct{}{} })
+	l.all.Go(func() { l.pass(far, near, true); done <- struct{}{} })
 	<-done
 }
 
@@ -159,13 +173,13 @@ type parcel struct {
 }
 
 // pass carries one direction: read at once, written when it is due.
-func (l *Link) pass(from, to net.Conn) {
+func (l *Link) pass(from, to net.Conn, back bool) {
 	road := make(chan parcel, waiting)
 	stop := make(chan struct{})
 	l.all.Go(func() {
 		defer close(stop)
 		for p := range road {
-			if !l.wait(p.due) {
+			if !l.wait(p.due, back) {
 				return
 			}
 			if _, err := to.Write(p.data); err != nil {
@@ -210,7 +224,7 @@ func (l *Link) delay() time.Duration {
 
 // wait ends when something is due and nothing holds it; false if the link is
 // closed or cut meanwhile.
-func (l *Link) wait(due time.Time) bool {
+func (l *Link) wait(due time.Time, back bool) bool {
 	for {
 		l.mu.Lock()
 		s, changed, closed := l.state, l.changed, l.closed
@@ -219,10 +233,11 @@ func (l *Link) wait(due time.Time) bool {
 			return false
 		}
 		left := time.Until(due)
-		if !s.Hold && left <= 0 {
+		held := s.Hold || s.HoldBack && back || s.HoldTo && !back
+		if !held && left <= 0 {
 			return true
 		}
-		if s.Hold {
+		if held {
 			<-changed
 			continue
 		}

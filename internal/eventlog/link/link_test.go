@@ -113,3 +113,56 @@ func TestDownCutsAndComesBack(t *testing.T) {
 	l.Change(func(s *link.State) { s.Down = false })
 	say(t, dial(t, l), "two")
 }
+
+func TestHoldOneWay(t *testing.T) {
+	for name, hold := range map[string]func(*link.State){
+		"to the far end": func(s *link.State) { s.HoldTo = true },
+		"back":           func(s *link.State) { s.HoldBack = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			far, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { far.Close() })
+			l, err := link.Open(t.Context(), far.Addr().String(), link.State{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = l.Close() })
+			here := dial(t, l)
+			there, err := far.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { there.Close() })
+			l.Change(hold)
+			heard := func(from, by net.Conn) bool {
+				if _, err := io.WriteString(from, "x"); err != nil {
+					t.Fatal(err)
+				}
+				_ = by.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+				_, err := by.Read(make([]byte, 1))
+				return err == nil
+			}
+			if to := heard(here, there); to != (name == "back") {
+				t.Errorf("the far end hears: %v", to)
+			}
+			if back := heard(there, here); back != (name == "to the far end") {
+				t.Errorf("the near end hears: %v", back)
+			}
+		})
+	}
+}
+
+func TestLeadElsewhere(t *testing.T) {
+	l := open(t, link.State{})
+	c := dial(t, l)
+	say(t, c, "one")
+	first := echo(t)
+	l.Lead(first)
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("read %d bytes of a connection to the old end", n)
+	}
+	say(t, dial(t, l), "two")
+}
