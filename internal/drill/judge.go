@@ -18,16 +18,8 @@ type Report struct {
 	Through       string        `json:"through"` // "edge" or "client"
 	Seconds       float64       `json:"seconds"`
 	Conversations int           `json:"conversations"`
-	Acknowledged  int           `json:"acknowledged"` // messages and probes
-	Answers       int           `json:"answers"`
 	Faults        []FaultReport `json:"faults"`
-
-	Lost       int `json:"lost"`       // acknowledged, and not in the log of some region
-	Doubled    int `json:"doubled"`    // in a log more than once
-	Disordered int `json:"disordered"` // conversations whose order differs between regions
-	Unfinished int `json:"unfinished"` // answers that did not come to their end
-	Differing  int `json:"differing"`  // answers of which the log holds another text than the user saw
-
+	Tally
 	Strange []string `json:"strange"` // what else should not have happened
 }
 
@@ -56,7 +48,7 @@ func longest(all []time.Duration) string {
 
 // Good reports whether the promise was kept.
 func (r Report) Good() bool {
-	return r.Lost+r.Doubled+r.Disordered+r.Unfinished+r.Differing+len(r.Strange) == 0 && r.Answers > 0
+	return r.Clean() && len(r.Strange) == 0 && r.Answers > 0
 }
 
 // Quantile of a measure over all faults of a kind; "" = of all.
@@ -125,7 +117,7 @@ func (d *Drill) judge(ctx context.Context, took time.Duration) (Report, error) {
 	if d.opts.Direct {
 		r.Through = "client"
 	}
-	all := map[string][]verdict{} // by region, as talks
+	all := map[string][]Held{} // by region, as talks
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var failed error
@@ -145,76 +137,37 @@ func (d *Drill) judge(ctx context.Context, took time.Duration) (Report, error) {
 		return r, failed
 	}
 	for i, t := range d.talks {
-		r.count(t, all, i)
+		held := make([]Held, 0, len(r.Regions))
+		for _, site := range r.Regions {
+			held = append(held, all[site][i])
+		}
+		r.Count(t.said, held)
 	}
 	r.Strange = d.odd
 	return r, nil
 }
 
-// verdict is what a region holds of a conversation.
-type verdict struct {
-	order   []string       // ids
-	texts   map[string]int // what users said: how often
-	answers map[string]string
-}
-
-func read(ctx context.Context, address string, talks []*talk) ([]verdict, error) {
+func read(ctx context.Context, address string, talks []*talk) ([]Held, error) {
 	c, err := client.New(client.Options{BaseURLs: []string{address}})
 	if err != nil {
 		return nil, err
 	}
-	out := make([]verdict, 0, len(talks))
+	out := make([]Held, 0, len(talks))
 	for _, t := range talks {
 		acts, err := c.Activities(ctx, t.conv)
 		if err != nil {
 			return nil, err
 		}
-		v := verdict{texts: map[string]int{}, answers: map[string]string{}}
+		v := Held{Texts: map[string]int{}, Answers: map[string]string{}}
 		for _, a := range acts {
-			v.order = append(v.order, a.ID)
+			v.Order = append(v.Order, a.ID)
 			if a.FromBot() {
-				v.answers[a.ID] = a.Text
+				v.Answers[a.ID] = a.Text
 			} else {
-				v.texts[a.Text]++
+				v.Texts[a.Text]++
 			}
 		}
 		out = append(out, v)
 	}
 	return out, nil
-}
-
-func (r *Report) count(t *talk, all map[string][]verdict, i int) {
-	var first []string
-	differ := false
-	for _, site := range r.Regions {
-		v := all[site][i]
-		if first == nil {
-			first = v.order
-		}
-		differ = differ || !slices.Equal(first, v.order)
-		for _, s := range t.said {
-			switch n := v.texts[s.text]; {
-			case n == 0:
-				r.Lost++
-			case n > 1:
-				r.Doubled++
-			}
-			if s.answer != nil && s.answer.Activity != nil && v.answers[s.answer.Activity.ID] != s.answer.Text {
-				r.Differing++
-			}
-		}
-	}
-	if differ {
-		r.Disordered++
-	}
-	for _, s := range t.said {
-		r.Acknowledged++
-		if s.answer == nil {
-			continue
-		}
-		r.Answers++
-		if s.answer.State != client.Done || s.answer.Activity == nil {
-			r.Unfinished++
-		}
-	}
 }

@@ -15,36 +15,36 @@ func TestJudgeNotices(t *testing.T) {
 	done := func(id, text string) *client.Answer {
 		return &client.Answer{State: client.Done, Text: text, Activity: &client.Activity{ID: id, Text: text}}
 	}
-	healthy := func() (*talk, map[string][]verdict) {
-		region := func() []verdict {
-			return []verdict{{order: []string{"m1", "a1", "m2"}, texts: map[string]int{"one": 1, "probe": 1}, answers: map[string]string{"a1": "An answer."}}}
+	healthy := func() (*talk, map[string][]Held) {
+		region := func() []Held {
+			return []Held{{Order: []string{"m1", "a1", "m2"}, Texts: map[string]int{"one": 1, "probe": 1}, Answers: map[string]string{"a1": "An answer."}}}
 		}
-		return &talk{conv: "c", said: []said{{id: "m1", text: "one", answer: done("a1", "An answer.")}, {id: "m2", text: "probe"}}},
-			map[string][]verdict{"korea": region(), "singapore": region()}
+		return &talk{conv: "c", said: []Told{{ID: "m1", Text: "one", Answer: done("a1", "An answer.")}, {ID: "m2", Text: "probe"}}},
+			map[string][]Held{"korea": region(), "singapore": region()}
 	}
 	for _, c := range []struct {
 		name  string
-		plant func(*talk, map[string][]verdict)
-		want  Report
+		plant func(*talk, map[string][]Held)
+		want  Tally
 	}{
-		{"all is well", func(*talk, map[string][]verdict) {}, Report{}},
-		{"lost in one region", func(_ *talk, all map[string][]verdict) { delete(all["singapore"][0].texts, "probe") }, Report{Lost: 1}},
-		{"said twice", func(_ *talk, all map[string][]verdict) { all["korea"][0].texts["one"] = 2 }, Report{Doubled: 1}},
-		{"another order", func(_ *talk, all map[string][]verdict) {
-			all["singapore"][0].order = []string{"m1", "m2", "a1"}
-		}, Report{Disordered: 1}},
-		{"the log holds something else than was shown", func(_ *talk, all map[string][]verdict) { all["korea"][0].answers["a1"] = "An answer" }, Report{Differing: 1}},
-		{"the answer is not there", func(_ *talk, all map[string][]verdict) { delete(all["korea"][0].answers, "a1") }, Report{Differing: 1}},
-		{"cut off", func(t *talk, _ map[string][]verdict) { t.said[0].answer = &client.Answer{Text: "An"} }, Report{Unfinished: 1}},
-		{"failed", func(t *talk, _ map[string][]verdict) { t.said[0].answer.State = client.Failed }, Report{Unfinished: 1}},
+		{"all is well", func(*talk, map[string][]Held) {}, Tally{}},
+		{"lost in one region", func(_ *talk, all map[string][]Held) { delete(all["singapore"][0].Texts, "probe") }, Tally{Lost: 1}},
+		{"said twice", func(_ *talk, all map[string][]Held) { all["korea"][0].Texts["one"] = 2 }, Tally{Doubled: 1}},
+		{"another order", func(_ *talk, all map[string][]Held) {
+			all["singapore"][0].Order = []string{"m1", "m2", "a1"}
+		}, Tally{Disordered: 1}},
+		{"the log holds something else than was shown", func(_ *talk, all map[string][]Held) { all["korea"][0].Answers["a1"] = "An answer" }, Tally{Differing: 1}},
+		{"the answer is not there", func(_ *talk, all map[string][]Held) { delete(all["korea"][0].Answers, "a1") }, Tally{Differing: 1}},
+		{"cut off", func(t *talk, _ map[string][]Held) { t.said[0].Answer = &client.Answer{Text: "An"} }, Tally{Unfinished: 1}},
+		{"failed", func(t *talk, _ map[string][]Held) { t.said[0].Answer.State = client.Failed }, Tally{Unfinished: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			talk, all := healthy()
 			c.plant(talk, all)
-			got := Report{Regions: []string{"korea", "singapore"}}
-			got.count(talk, all, 0)
-			c.want.Regions, c.want.Acknowledged, c.want.Answers = got.Regions, 2, 1
-			if d := cmp.Diff(c.want, got); d != "" {
+			var got Report
+			got.Count(talk.said, []Held{all["korea"][0], all["singapore"][0]})
+			c.want.Acknowledged, c.want.Answers = 2, 1
+			if d := cmp.Diff(c.want, got.Tally); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 			if good := c.name == "all is well"; got.Good() != good {
@@ -56,7 +56,7 @@ func TestJudgeNotices(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	s := time.Second
-	r := Report{Users: 3, Through: "edge", Answers: 1, Faults: []FaultReport{
+	r := Report{Users: 3, Through: "edge", Tally: Tally{Answers: 1}, Faults: []FaultReport{
 		{N: 1, Kind: Kill, Token: []time.Duration{2 * s, 1 * s}, Acked: []time.Duration{3 * s}},
 		{N: 2, Kind: Pause, Token: []time.Duration{9 * s}},
 	}}

@@ -23,13 +23,7 @@ type talk struct {
 
 	answering string // the region that answers just now
 	hit       *hit
-	said      []said
-}
-
-// said is a message that was acknowledged.
-type said struct {
-	id, text string
-	answer   *client.Answer // what the user saw of the answer; nil: none was wanted
+	said      []Told
 }
 
 // begin makes a conversation, in a region or wherever a user gets to.
@@ -93,7 +87,7 @@ func (d *Drill) ask(ctx context.Context, c *client.Client, t *talk, text string)
 		return
 	}
 	d.mu.Lock()
-	t.said = append(t.said, said{id: sent.ID, text: text, answer: &client.Answer{}})
+	t.said = append(t.said, Told{ID: sent.ID, Text: text, Answer: &client.Answer{}})
 	mine := len(t.said) - 1
 	d.mu.Unlock()
 	seen := ""
@@ -126,7 +120,7 @@ func (d *Drill) ask(ctx context.Context, c *client.Client, t *talk, text string)
 		d.dropped(t.hit) // if not, all of it was under way
 		t.hit = nil
 	}
-	t.said[mine].answer = &answer
+	t.said[mine].Answer = &answer
 	if err == nil && seen != answer.Text {
 		d.odd = append(d.odd, fmt.Sprintf("%s: the pieces of the answer to %q do not add up to it", t.conv, text))
 	}
@@ -170,7 +164,7 @@ func (d *Drill) prober(ctx, talking context.Context, site string, n int) {
 		cancel()
 		d.mu.Lock()
 		if err == nil {
-			t.said = append(t.said, said{id: sent.ID, text: text})
+			t.said = append(t.said, Told{ID: sent.ID, Text: text})
 			if t.hit != nil && asked.After(t.hit.began) {
 				d.healed(t.hit)
 				t.hit = nil
