@@ -45,6 +45,9 @@ type Options struct {
 	Console *progress.Console // nil = silent
 	Logger  *slog.Logger      // nil = discard
 	Environ []string          // as os.Environ: where an engine may be named; nil = os.Environ()
+	// Log is what turns are written to and read from, for simulations that put
+	// something in between; nil = the node's log itself.
+	Log func(*eventlog.Log) chat.Log
 }
 
 // App is one node.
@@ -287,8 +290,12 @@ func (a *App) startChat(ctx context.Context) error {
 	if a.cfg.Clustered() {
 		homes = []string{} // startWorld will tell
 	}
+	var log chat.Log = a.log
+	if a.opts.Log != nil {
+		log = a.opts.Log(a.log)
+	}
 	svc, err := chat.New(chat.Options{
-		Homes: homes, Log: a.log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
+		Homes: homes, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
 		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
 	})
