@@ -131,6 +131,7 @@ func Owners() []Owner {
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
+		{Import: "github.com/anishathalye/porcupine", Rooms: nil, Tests: true}, // a known checker, to hold test/sim's judge against
 		{Import: "golang.org/x/net/", Rooms: []string{"test/..."}, Tests: true}, // somebody else's DNS parser, to hold ours against
 		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
 		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},

@@ -54,6 +54,9 @@ func stages() []stage {
 		{name: "clients", what: "the published OpenAI clients as judges", after: []string{"model"}, do: clients},
 		{name: "real", what: "tests with the real engine", after: []string{"model", "race", "clients"}, alone: true, limit: 20 * time.Minute, do: realEngine},
 		{name: "stories", what: "the program from outside: kills, full disk, bad input", after: []string{"model", "race"}, alone: true, limit: 20 * time.Minute, do: stories},
+		{name: "sim", what: "a world of regions in one process, broken at random and judged", after: []string{"race", "stories"}, alone: true, limit: 5 * time.Minute, do: func(ctx context.Context, j *job) error {
+			return j.goTest(ctx, []string{"PARLEY_TEST_REAL=1"}, "-count=1", "-timeout", "4m", "./test/sim")
+		}},
 		{name: "browser", what: "people's stories in a real browser", after: []string{"model", "page"}, alone: true, limit: 15 * time.Minute, do: browser},
 		{name: "explore", what: "schemathesis asks the API what nobody thought of", after: []string{"clients"}, do: explore},
 	}
