@@ -66,7 +66,7 @@ const (
 	modeFile     = "cluster"
 	dedupeWindow = 20 * time.Second // more than an append is ever tried again
 	mostNodes    = 64
-	ensureTry    = 2 * time.Second // a request from before there was a leader is never answered
+	ensureTry    = 2 * time.Second // for a stream; a request from before there was a leader is never answered
 
 	// A server that is told not to listen for clients never listens for other
 	// servers either. So it is told to listen where it can't: it gives up on
@@ -329,9 +329,7 @@ func (l *Log) join(ctx context.Context) error {
 // gives up only when a stream that this node has held is gone.
 func (l *Log) ensureAll(ctx context.Context) error {
 	for ctx.Err() == nil {
-		try, cancel := context.WithTimeout(ctx, ensureTry)
-		err := l.ensureOnce(try)
-		cancel()
+		err := l.ensureOnce(ctx)
 		if err == nil {
 			close(l.joined)
 			l.view.now()
@@ -362,10 +360,12 @@ func (l *Log) ensureOnce(ctx context.Context) error {
 			return err
 		}
 	}
+	try, cancel := context.WithTimeout(ctx, ensureTry)
+	defer cancel()
 	if me.Witness {
-		l.kv, err = l.js.KeyValue(ctx, kvBucket)
+		l.kv, err = l.js.KeyValue(try, kvBucket)
 	} else {
-		l.kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: l.cluster.Replicas})
+		l.kv, err = l.js.CreateOrUpdateKeyValue(try, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: l.cluster.Replicas})
 	}
 	if err != nil {
 		return fmt.Errorf("open key-value bucket: %w", err)
@@ -374,6 +374,8 @@ func (l *Log) ensureOnce(ctx context.Context) error {
 }
 
 func (l *Log) ensureStream(ctx context.Context, s homeStream, witness bool, known []string) error {
+	ctx, cancel := context.WithTimeout(ctx, ensureTry)
+	defer cancel()
 	name := s.name
 	stream, err := l.js.Stream(ctx, name)
 	switch {
