@@ -17,6 +17,9 @@ const (
 	TypeMessage = "message"
 	TypeTyping  = "typing"
 	TypeEvent   = "event"
+	// TypeReaction says what somebody thinks of the activity in replyToId, in
+	// the fields reactionsAdded and reactionsRemoved.
+	TypeReaction = "messageReaction"
 )
 
 // Account says who or what takes part: a user, a bot, a conversation.

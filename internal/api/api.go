@@ -18,13 +18,14 @@ import (
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/health"
+	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/store"
 	"github.com/parleyhq/parley/internal/telemetry"
 )
 
 // Store is what the API reads from the store.
 type Store interface {
-	Conversations(ctx context.Context, owner, cursor string, limit int) ([]store.Conversation, string, error)
+	Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error)
 	Search(ctx context.Context, owner, query string, limit int) ([]store.Hit, error)
 }
 
@@ -42,7 +43,7 @@ type Options struct {
 	Fresh   func(context.Context)
 	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
 	Page    http.Handler // everything else; nil = none
-	Origins []string     // other origins whose pages may call the API
+	Origins []string     // other origins whose pages may call the API; they show a pass, no cookie
 	MaxBody int64        // bytes of a request to /api; 0 = 1 MiB
 	// Stopping is closed when the node stops: event streams end with it at once,
 	// their clients come back by position. Nil: never.
@@ -111,7 +112,7 @@ func New(opts Options) (http.Handler, error) {
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeFault(w, errCrossOrigin)
 	}))
-	return s.guard(origins.Handler(s.routes())), nil
+	return s.guard(cors(opts.Origins, origins.Handler(s.routes()))), nil
 }
 
 // call is a request of a known user. An error it returns is written by the
@@ -124,10 +125,11 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/info", s.info)
 	mux.HandleFunc("POST /api/v1/session", s.signIn)
 	mux.HandleFunc("DELETE /api/v1/session", s.signOut)
+	handle("POST /api/v1/session/pass", s.pass)
 	handle("GET /api/v1/conversations", s.list)
 	handle("POST /api/v1/conversations", s.create)
 	handle("GET /api/v1/conversations/{id}", s.get)
-	handle("PATCH /api/v1/conversations/{id}", s.rename)
+	handle("PATCH /api/v1/conversations/{id}", s.change)
 	handle("DELETE /api/v1/conversations/{id}", s.delete)
 	handle("GET /api/v1/conversations/{id}/activities", s.activities)
 	handle("POST /api/v1/conversations/{id}/activities", s.say)
@@ -301,6 +303,12 @@ func (s *server) signOut(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// pass gives the page what it shows to the other regions.
+func (s *server) pass(w http.ResponseWriter, _ *http.Request, user string) error {
+	value, until := s.opts.Guard.Pass(user)
+	return writeJSON(w, http.StatusOK, map[string]any{"pass": value, "until": until.UTC().Truncate(time.Second)})
+}
+
 // conversationJSON is a conversation in the API.
 type conversationJSON struct {
 	ID      string    `json:"id"`
@@ -308,6 +316,14 @@ type conversationJSON struct {
 	Bot     string    `json:"bot"`
 	Created time.Time `json:"created"`
 	Updated time.Time `json:"updated"`
+
+	Pinned   bool `json:"pinned"`
+	Archived bool `json:"archived"`
+	// The rest is not in lists.
+	Trashed bool       `json:"trashed,omitempty"`
+	System  string     `json:"system,omitempty"`
+	Model   string     `json:"model,omitempty"`
+	Params  *lm.Params `json:"params,omitempty"`
 }
 
 // acceptedJSON answers a message.

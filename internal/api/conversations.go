@@ -15,6 +15,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/store"
 )
 
 const (
@@ -57,13 +58,18 @@ func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
 }
 
 func asJSON(st *conversation.State) conversationJSON {
-	return conversationJSON{ID: st.ID, Title: st.Title, Bot: st.By.Bot, Created: st.Created.UTC(), Updated: st.Updated.UTC()}
+	set := st.Set
+	return conversationJSON{
+		ID: st.ID, Title: st.Title, Bot: st.By.Bot, Created: st.Created.UTC(), Updated: st.Updated.UTC(),
+		Pinned: set.Pinned, Archived: set.Archived, Trashed: set.Trashed, System: set.System, Model: set.Model, Params: &set.Params,
+	}
 }
 
 func (s *server) create(w http.ResponseWriter, r *http.Request, user string) error {
 	var in struct {
 		Bot   string `json:"bot"`
 		Title string `json:"title"`
+		Home  string `json:"home"`
 	}
 	k, err := key(r)
 	if err == nil {
@@ -72,7 +78,7 @@ func (s *server) create(w http.ResponseWriter, r *http.Request, user string) err
 	if err != nil {
 		return err
 	}
-	id, _, err := s.opts.Chat.Create(r.Context(), chat.NewConversation{Owner: user, Bot: in.Bot, Title: in.Title, Channel: "web", Key: k})
+	id, _, err := s.opts.Chat.Create(r.Context(), chat.NewConversation{Owner: user, Bot: in.Bot, Home: in.Home, Title: in.Title, Channel: "web", Key: k})
 	if err != nil {
 		return err
 	}
@@ -102,29 +108,48 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, user string) error
 		return err
 	}
 	s.opts.Fresh(r.Context())
-	page, next, err := s.opts.Store.Conversations(r.Context(), user, r.URL.Query().Get("cursor"), n)
+	q := r.URL.Query()
+	page, next, err := s.opts.Store.Conversations(r.Context(), user, store.Shelf(q.Get("shelf")), q.Get("cursor"), n)
 	if err != nil {
 		return err
 	}
 	out := make([]conversationJSON, 0, len(page))
 	for _, c := range page {
-		out = append(out, conversationJSON{ID: c.ID, Title: c.Title, Bot: c.Bot, Created: c.Created.UTC(), Updated: c.Updated.UTC()})
+		out = append(out, conversationJSON{
+			ID: c.ID, Title: c.Title, Bot: c.Bot, Created: c.Created.UTC(), Updated: c.Updated.UTC(), Pinned: c.Pinned, Archived: c.Archived,
+		})
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"conversations": out, "next": next})
 }
 
-func (s *server) rename(w http.ResponseWriter, r *http.Request, user string) error {
+// change renames a conversation, and sets what is chosen for it.
+func (s *server) change(w http.ResponseWriter, r *http.Request, user string) error {
 	var in struct {
 		Title *string `json:"title"`
+		event.Set
 	}
 	if err := readJSON(w, r, s.opts.MaxBody, &in); err != nil {
 		return err
 	}
-	if in.Title == nil {
-		return fault.New(fault.Invalid, `"title" is missing`)
+	set := in.Set != event.Set{}
+	if in.Title == nil && !set {
+		return fault.New(fault.Invalid, `nothing is to be changed: "title", "pinned", "archived", "trashed", "system", "model" and "params" can be`)
 	}
-	if _, err := s.opts.Chat.Rename(r.Context(), user, r.PathValue("id"), *in.Title); err != nil {
-		return err
+	if in.Title != nil {
+		if err := chat.CheckTitle(*in.Title); err != nil {
+			return err // before anything is changed
+		}
+	}
+	id := r.PathValue("id")
+	if set {
+		if _, err := s.opts.Chat.Set(r.Context(), user, id, in.Set); err != nil {
+			return err
+		}
+	}
+	if in.Title != nil {
+		if _, err := s.opts.Chat.Rename(r.Context(), user, id, *in.Title); err != nil {
+			return err
+		}
 	}
 	return s.answer(w, r, user, http.StatusOK)
 }

@@ -414,6 +414,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	if err != nil {
 		return nil, err
 	}
+	regions := a.origins()
 	return api.New(api.Options{
 		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions,
 		Fresh: func(ctx context.Context) {
@@ -421,7 +422,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			defer cancel()
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
-		Gateway: gw, Page: web.Handler(), Origins: a.cfg.Origins, MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Gateway: gw, Page: web.Handler(regions...), Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -240,6 +241,21 @@ func (a *App) state(ctx context.Context) cluster.Beat {
 		b.Turns, b.Live = a.chat.Load()
 	}
 	return b
+}
+
+// origins lists where users reach the nodes of the world.
+func (a *App) origins() []string {
+	out := []string{}
+	for _, n := range a.cfg.Nodes {
+		u, err := url.Parse(n.URL)
+		if err != nil || u.Host == "" {
+			continue
+		}
+		if o := u.Scheme + "://" + u.Host; !slices.Contains(out, o) {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 // regions is what GET /api/v1/regions says.

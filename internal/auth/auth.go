@@ -75,6 +75,12 @@ func (g *Guard) User(r *http.Request) (string, error) {
 		return "", fault.New(fault.Forbidden, "this node answers only to loopback names such as localhost and 127.0.0.1")
 	}
 	if key, ok := bearer(r); ok {
+		if pass, ok := strings.CutPrefix(key, passPrefix); ok {
+			if user, ok := g.open(passKind, pass); ok {
+				return user, nil
+			}
+			return "", fault.New(fault.Unauthenticated, "this pass has run out, or is not of this service: ask for a new one")
+		}
 		name, ok := g.keyName(key)
 		if ok {
 			return "key-" + name, nil
@@ -90,7 +96,7 @@ func (g *Guard) User(r *http.Request) (string, error) {
 		return "", fault.New(fault.Unauthenticated, "this key is not known here")
 	}
 	if c, err := r.Cookie(cookieName); err == nil {
-		if user, ok := g.open(c.Value); ok {
+		if user, ok := g.open(sessionKind, c.Value); ok {
 			return user, nil
 		}
 	}
@@ -107,7 +113,7 @@ func (g *Guard) Visit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c, err := r.Cookie(cookieName); err == nil {
-		if _, ok := g.open(c.Value); ok {
+		if _, ok := g.open(sessionKind, c.Value); ok {
 			return
 		}
 	}
@@ -124,6 +130,14 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, key string) error
 	return nil
 }
 
+// Pass returns a bearer for a user who is known here, and until when it is
+// good. It is for the page: a browser takes the session's cookie to no other
+// host, and the regions have hosts of their own.
+func (g *Guard) Pass(user string) (value string, until time.Time) {
+	until = g.opts.Now().Add(min(passLifetime, g.opts.Lifetime))
+	return passPrefix + g.seal(passKind, user, until), until
+}
+
 // SignOut ends the browser's session.
 func (g *Guard) SignOut(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: g.opts.Secure})
@@ -132,30 +146,38 @@ func (g *Guard) SignOut(w http.ResponseWriter) {
 func (g *Guard) set(w http.ResponseWriter, r *http.Request, user string) {
 	until := g.opts.Now().Add(g.opts.Lifetime)
 	http.SetCookie(w, &http.Cookie{
-		Name: cookieName, Value: g.seal(user, until), Path: "/", Expires: until,
+		Name: cookieName, Value: g.seal(sessionKind, user, until), Path: "/", Expires: until,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: g.opts.Secure || r.TLS != nil,
 	})
 }
 
-// A session's value is user.expiry.signature; user ids hold no dot.
-func (g *Guard) seal(user string, until time.Time) string {
+// The kinds of what is sealed: one can't stand for the other.
+const (
+	sessionKind  = "session"
+	passKind     = "pass"
+	passPrefix   = "pass."
+	passLifetime = 12 * time.Hour
+)
+
+// A sealed value is user.expiry.signature; user ids hold no dot.
+func (g *Guard) seal(kind, user string, until time.Time) string {
 	body := user + "." + strconv.FormatInt(until.Unix(), 10)
-	return body + "." + base64.RawURLEncoding.EncodeToString(g.sign(body))
+	return body + "." + base64.RawURLEncoding.EncodeToString(g.sign(kind, body))
 }
 
-func (g *Guard) sign(body string) []byte {
+func (g *Guard) sign(kind, body string) []byte {
 	m := hmac.New(sha256.New, g.opts.Secret)
-	m.Write([]byte("session\x00" + body))
+	m.Write([]byte(kind + "\x00" + body))
 	return m.Sum(nil)
 }
 
-func (g *Guard) open(value string) (user string, ok bool) {
+func (g *Guard) open(kind, value string) (user string, ok bool) {
 	body, sig, ok := cutLast(value, ".")
 	if !ok || len(value) > 512 {
 		return "", false
 	}
 	got, err := base64.RawURLEncoding.DecodeString(sig)
-	if err != nil || !hmac.Equal(got, g.sign(body)) {
+	if err != nil || !hmac.Equal(got, g.sign(kind, body)) {
 		return "", false
 	}
 	user, expiry, ok := cutLast(body, ".")

@@ -124,3 +124,46 @@ func FuzzCookie(f *testing.F) {
 		}
 	})
 }
+
+// A pass is good on every node that has the secret, for as long as it says, and
+// is no session; a session is no pass.
+func TestPass(t *testing.T) {
+	now := time.Now()
+	o := auth.Options{Keys: []auth.Key{{Name: "ci.team", Hash: secret.HashOf(secret.New("right"))}}, Now: func() time.Time { return now }}
+	here, there := guard(t, o), guard(t, o)
+	w := httptest.NewRecorder()
+	if err := here.SignIn(w, request("chat.example", nil), "right"); err != nil {
+		t.Fatal(err)
+	}
+	cookie := w.Result().Cookies()[0]
+	pass, until := here.Pass("key-ci.team")
+	bearer := func(v string) *http.Request {
+		return request("kr.example", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+v) })
+	}
+	with := func(v string) *http.Request {
+		return request("kr.example", func(r *http.Request) { r.AddCookie(&http.Cookie{Name: cookie.Name, Value: v}) })
+	}
+	for _, tc := range []struct {
+		name string
+		r    *http.Request
+		ok   bool
+	}{
+		{"elsewhere", bearer(pass), true},
+		{"changed", bearer(pass[:len(pass)-2] + "AA"), false},
+		{"somebody else's", bearer(strings.Replace(pass, "ci", "cj", 1)), false},
+		{"as a cookie", with(strings.TrimPrefix(pass, "pass.")), false},
+		{"a cookie as a pass", bearer("pass." + cookie.Value), false},
+		{"a cookie", with(cookie.Value), true},
+	} {
+		if user, err := there.User(tc.r); (err == nil) != tc.ok || tc.ok && user != "key-ci.team" {
+			t.Errorf("%s: %q, %v", tc.name, user, err)
+		}
+	}
+	if until.Sub(now) > 13*time.Hour {
+		t.Errorf("good until %v", until)
+	}
+	now = until
+	if _, err := there.User(bearer(pass)); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("after its time: %v", err)
+	}
+}

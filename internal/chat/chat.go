@@ -81,6 +81,7 @@ type Options struct {
 	MaxAnswer  int           // bytes of one answer; 0 = 1 MiB
 	Stall      time.Duration // an engine that sends nothing for so long is given up; 0 = 90 s
 	Patience   time.Duration // how long an answer waits for an engine to come back; 0 = 2 min
+	Undo       time.Duration // how long what was put into the trash can be taken back; 0 = 30 s
 	Observer   Observer      // nil = nobody
 	Logger     *slog.Logger  // nil = discard
 }
@@ -146,6 +147,9 @@ func New(opts Options) (*Service, error) {
 	}
 	if opts.Patience == 0 {
 		opts.Patience = 2 * time.Minute
+	}
+	if opts.Undo == 0 {
+		opts.Undo = 30 * time.Second
 	}
 	if opts.Observer == nil {
 		opts.Observer = nobody{}

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -17,10 +18,13 @@ import (
 type NewConversation struct {
 	Owner   string
 	Bot     string // "" = the default one
+	Home    string // region that it belongs to; "" = this node's
 	Channel string
 	Title   string
 	Hidden  bool
-	Key     string // idempotency: the same key gives the same conversation; "" = always a new one
+	// Key makes it idempotent: the same key gives the same conversation, in every
+	// region if Home is given too. "" = always a new one.
+	Key string
 }
 
 // Create begins a conversation and returns its id and place in the log.
@@ -34,9 +38,15 @@ func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq
 	if utf8.RuneCountInString(n.Title) > maxTitle {
 		return "", 0, fault.New(fault.Invalid, "a title has at most %d characters", maxTitle)
 	}
-	id = event.NewConversation(s.opts.Log.Region())
+	if n.Home == "" {
+		n.Home = s.opts.Log.Region()
+	}
+	id = event.NewConversation(n.Home)
 	if n.Key != "" {
-		id = event.ConversationFor(s.opts.Log.Region(), n.Owner, n.Key)
+		id = event.ConversationFor(n.Home, n.Owner, n.Key)
+	}
+	if _, ok := s.tails[s.opts.Log.StreamOf(id)]; !ok || !event.ValidConversation(id) {
+		return "", 0, fault.New(fault.Invalid, "there is no region %q; leave \"home\" out", n.Home)
 	}
 	none := uint64(0)
 	r, err := s.opts.Log.Append(ctx, event.Append{Conversation: id, Expect: &none, Event: event.Event{
@@ -99,6 +109,15 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 			}
 			parent = old.Meta().Parent
 		}
+		if st.Set.Trashed {
+			return nil, errTrashed
+		}
+		if m.Activity.Type == activity.TypeReaction {
+			if st.Activity(m.Activity.ReplyToID) == nil {
+				return nil, fault.New(fault.NotFound, "there is no activity %q to react to", m.Activity.ReplyToID)
+			}
+			parent = m.Activity.ReplyToID
+		}
 		said, err := s.said(m, st, id, parent)
 		if err != nil {
 			return nil, err
@@ -112,13 +131,17 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 	return out, err
 }
 
+var errTrashed = fault.New(fault.Conflict, "the conversation is about to be deleted; take that back first")
+
 func (s *Service) checkMessage(m *Message) error {
 	a := &m.Activity
 	switch {
 	case a.Type == "":
 		return fault.New(fault.Invalid, `an activity needs a "type", for example "message"`)
-	case a.Type != activity.TypeMessage && a.Type != activity.TypeEvent:
-		return fault.New(fault.Invalid, `activities of type %q can't be sent here; "message" and "event" can`, a.Type)
+	case a.Type != activity.TypeMessage && a.Type != activity.TypeEvent && a.Type != activity.TypeReaction:
+		return fault.New(fault.Invalid, `activities of type %q can't be sent here; "message", "messageReaction" and "event" can`, a.Type)
+	case a.Type == activity.TypeReaction && a.ReplyToID == "":
+		return fault.New(fault.Invalid, `a reaction says in "replyToId" what it is to`)
 	case a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
 		return fault.New(fault.Invalid, `the message is empty: "text" must hold something`)
 	case len(a.Text) > s.opts.MaxText:
@@ -160,7 +183,7 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 		if err := s.admit(); err != nil {
 			return nil, err
 		}
-		turn := m.Turn
+		turn := over(m.Turn, st.Set)
 		turn.ID, turn.ReplyTo, turn.Position = event.TurnOf(id), id, s.position()
 		said.Turn, meta.Turn = &turn, turn.ID
 		if st.Title == "" {
@@ -199,13 +222,16 @@ func (s *Service) Regenerate(ctx context.Context, owner, conv, turn, key string,
 			out.Seq = st.Seq
 			return nil, nil
 		}
+		if st.Set.Trashed {
+			return nil, errTrashed
+		}
 		if !old.State.Final() {
 			return nil, fault.New(fault.Conflict, "the answer is still being written; stop it first")
 		}
 		if err := s.admit(); err != nil {
 			return nil, err
 		}
-		req := with
+		req := over(with, st.Set)
 		req.ID, req.ReplyTo, req.Position = out.Turn, old.ReplyTo, s.position()
 		return &event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: &req}}, nil
 	}, &out.Seq)
@@ -227,14 +253,40 @@ func (s *Service) StopTurn(ctx context.Context, owner, conv, turn string) error 
 	}, nil)
 }
 
+// CheckTitle says what is wrong with a title.
+func CheckTitle(title string) error {
+	title = strings.TrimSpace(title)
+	if title == "" || utf8.RuneCountInString(title) > maxTitle || !utf8.ValidString(title) {
+		return fault.New(fault.Invalid, "a title has 1 to %d characters", maxTitle)
+	}
+	return nil
+}
+
 // Rename sets a conversation's title and returns its place in the log.
 func (s *Service) Rename(ctx context.Context, owner, conv, title string) (seq uint64, err error) {
 	title = strings.TrimSpace(title)
-	if title == "" || utf8.RuneCountInString(title) > maxTitle || !utf8.ValidString(title) {
-		return 0, fault.New(fault.Invalid, "a title has 1 to %d characters", maxTitle)
+	if err := CheckTitle(title); err != nil {
+		return 0, err
 	}
 	err = s.append(ctx, owner, conv, func(*conversation.State) (*event.Event, error) {
 		return &event.Event{Kind: event.KindTitled, Titled: &event.Titled{Title: title}}, nil
+	}, &seq)
+	return seq, err
+}
+
+// Set changes what the user chose for a conversation and returns its place in
+// the log. What goes into the trash is deleted after Options.Undo unless it is
+// taken back before.
+func (s *Service) Set(ctx context.Context, owner, conv string, c event.Set) (seq uint64, err error) {
+	if err := s.checkSet(ctx, c); err != nil {
+		return 0, err
+	}
+	err = s.append(ctx, owner, conv, func(st *conversation.State) (*event.Event, error) {
+		if reflect.DeepEqual(st.Set.With(c), st.Set) {
+			seq = st.Seq
+			return nil, nil
+		}
+		return &event.Event{Kind: event.KindSet, Set: &c}, nil
 	}, &seq)
 	return seq, err
 }

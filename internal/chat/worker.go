@@ -17,7 +17,7 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 	for taking.Err() == nil {
 		err := s.opts.Log.Leases(taking, home, s.opts.Queue, func(x event.Lease) {
 			switch {
-			case x.Entry.Event.Kind == event.KindDeleted,
+			case x.Entry.Event.Kind == event.KindDeleted, trashes(x.Entry.Event),
 				x.Entry.Event.Said != nil && x.Entry.Event.Said.Turn != nil:
 				s.start(ctx, x)
 			default:
@@ -125,6 +125,15 @@ func (s *Service) serve(ctx context.Context, x event.Lease) {
 		go s.keepAlive(x, alive)
 	}
 	var err error
+	if trashes(x.Entry.Event) {
+		wait, err := s.discard(ctx, x.Entry)
+		if err != nil || wait > 0 {
+			s.release(x, max(wait, time.Second))
+		} else {
+			s.ack(x)
+		}
+		return
+	}
 	if x.Entry.Event.Kind == event.KindDeleted {
 		err = s.forget(ctx, x.Entry)
 	} else {

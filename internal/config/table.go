@@ -60,7 +60,7 @@ func nodeSettings() []row[Config] {
 		itemList(Row{Key: "keys", Doc: "Who may use the API."}, keySettings(), 1000, func(c *Config) *[]Key { return &c.Keys }),
 		texts(Row{
 			Key: "origins", Env: "PARLEY_ORIGINS", Bounds: "scheme://host[:port]",
-			Doc: "Web origins, besides the node's own, whose pages may call the API with a browser's credentials.",
+			Doc: "Web origins, besides the node's own and those of its nodes, whose pages may call the API; they show a key or a pass.",
 		},
 			func(c *Config) *[]string { return &c.Origins }, 100, 300, checkOrigin),
 		path(Row{

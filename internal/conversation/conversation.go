@@ -31,6 +31,8 @@ type State struct {
 	By      event.Created
 	Title   string
 	named   bool // the user chose Title
+	Set     Settings
+	Trashed uint64 // sequence of the entry that put it into the trash, if it is there
 
 	Seq     uint64 // of the newest entry applied
 	InSeq   uint64 // of the newest In entry: what the next one must expect
@@ -50,6 +52,33 @@ type State struct {
 	leaf       string // the activity that a plain new one follows
 
 	Frames []Frame // everything for clients, append-only
+}
+
+// Settings are what the user chose for the conversation.
+type Settings struct {
+	Pinned   bool      `json:"pinned"`
+	Archived bool      `json:"archived"`
+	Trashed  bool      `json:"trashed"` // about to be erased
+	System   string    `json:"system"`  // "" = the bot's
+	Model    string    `json:"model"`   // "" = the bot's
+	Params   lm.Params `json:"params"`
+}
+
+// With returns the settings with a change made.
+func (s Settings) With(c event.Set) Settings {
+	change(&s.Pinned, c.Pinned)
+	change(&s.Archived, c.Archived)
+	change(&s.Trashed, c.Trashed)
+	change(&s.System, c.System)
+	change(&s.Model, c.Model)
+	change(&s.Params, c.Params)
+	return s
+}
+
+func change[T any](to, by *T) {
+	if by != nil {
+		*to = *by
+	}
 }
 
 // Turn is the state of one turn.
@@ -182,6 +211,8 @@ func (s *State) Apply(e event.Entry) {
 			s.Title, s.named = t.Title, !t.Auto
 			s.frame(e.Seq, 0, "title", TitleBody{s.Title})
 		}
+	case event.KindSet:
+		s.set(e)
 	case event.KindDeleted:
 		s.Deleted = true
 		s.frame(e.Seq, 0, "deleted", struct{}{})
@@ -207,7 +238,9 @@ func (s *State) said(e event.Entry) {
 	said := e.Event.Said
 	if a := said.Activity; a != nil && s.byID[a.ID] == nil {
 		s.add(a, e)
-		s.leaf = a.ID
+		if a.Type != activity.TypeReaction { // which may be to something old
+			s.leaf = a.ID
+		}
 		s.frame(e.Seq, 0, "activity", a)
 	}
 	if t := said.Turn; t != nil && s.turns[t.ID] == nil {
@@ -220,6 +253,15 @@ func (s *State) said(e event.Entry) {
 		s.Title = said.Title
 		s.frame(e.Seq, 2, "title", TitleBody{s.Title})
 	}
+}
+
+func (s *State) set(e event.Entry) {
+	was := s.Set.Trashed
+	s.Set = s.Set.With(*e.Event.Set)
+	if s.Set.Trashed && !was {
+		s.Trashed = e.Seq
+	}
+	s.frame(e.Seq, 0, "settings", s.Set)
 }
 
 func (s *State) add(a *activity.Activity, e event.Entry) {
@@ -315,9 +357,9 @@ func (s *State) ended(e event.Entry) {
 // sees nothing twice.
 type Frame struct {
 	Pos   uint64
-	Event string // activity, delta, turn, resumed, title, deleted
+	Event string // activity, delta, turn, resumed, title, settings, deleted
 	Data  []byte // JSON
-	Body  any    // *activity.Activity, DeltaBody, TurnBody, ResumedBody, TitleBody
+	Body  any    // *activity.Activity, DeltaBody, TurnBody, ResumedBody, TitleBody, Settings
 }
 
 // The bodies of frames.
@@ -335,7 +377,7 @@ type (
 		ReplyTo  string      `json:"replyTo"`
 		Position int         `json:"position"` // turns before it in the queue when it was accepted
 		Attempt  int         `json:"attempt"`
-		Region   string      `json:"region,omitempty"` // that answers
+		Region   string      `json:"region,omitempty"` // that has the turn; while it waits, the conversation's home
 		Code     fault.Code  `json:"code,omitempty"`
 		Error    string      `json:"error,omitempty"`
 	}
@@ -372,8 +414,8 @@ func (s *State) frame(seq uint64, place int, name string, body any) {
 }
 
 func (s *State) turnFrame(seq uint64, place int, t *Turn) {
-	b := TurnBody{Turn: t.ID, State: t.State, ReplyTo: t.ReplyTo, Position: t.Position, Attempt: t.Attempt}
-	if t.State == event.Running {
+	b := TurnBody{Turn: t.ID, State: t.State, ReplyTo: t.ReplyTo, Position: t.Position, Attempt: t.Attempt, Region: event.HomeOf(s.ID)}
+	if s.Claim.Turn == t.ID { // whose claim is the newest runs, or has just ended
 		b.Position, b.Region = 0, s.Claim.Region
 	}
 	if t.End != nil {

@@ -35,7 +35,7 @@ func history(b []byte) []event.Entry {
 		n := int(b[i+1])
 		turn := turns[n%2]
 		var e event.Event
-		switch b[i] % 10 {
+		switch b[i] % 11 {
 		case 0:
 			e = event.Event{Kind: event.KindCreated, Created: &event.Created{Owner: "ann"}}
 		case 1:
@@ -54,6 +54,10 @@ func history(b []byte) []event.Entry {
 			e = event.Event{Kind: event.KindStop, Stop: &event.Stop{Turn: turn}}
 		case 9:
 			e = event.Event{Kind: event.KindTitled, Titled: &event.Titled{Title: "x", Auto: n%2 == 0}}
+		}
+		if b[i]%11 == 10 {
+			on := n%2 == 0
+			e = event.Event{Kind: event.KindSet, Set: &event.Set{Pinned: &on, Trashed: &on}}
 		}
 		out = append(out, event.Entry{Seq: uint64(i/2 + 1), Time: time.Unix(int64(i), 0), Event: e, Damaged: n == 255})
 	}

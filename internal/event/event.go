@@ -27,7 +27,7 @@ type Class string
 // The classes.
 const (
 	// In is written on behalf of users (and for titles): created, said, stop,
-	// titled, deleted. Optimistic concurrency on the class: one order, and a
+	// titled, set, deleted. Optimistic concurrency on the class: one order, and a
 	// repeated id is found by reading.
 	In Class = "in"
 	// Claim is written by a worker that takes a turn; optimistic concurrency
@@ -50,6 +50,7 @@ const (
 	KindSaid    Kind = "said"    // In: Said
 	KindStop    Kind = "stop"    // In: Stop
 	KindTitled  Kind = "titled"  // In: Titled
+	KindSet     Kind = "set"     // In: Set
 	KindDeleted Kind = "deleted" // In: no payload; all else of the conversation is gone or about to go
 	KindClaimed Kind = "claimed" // Claim: Claimed
 	KindResumed Kind = "resumed" // Out: Resumed
@@ -88,6 +89,7 @@ type Event struct {
 	Said    *Said    `json:"said,omitempty"`
 	Stop    *Stop    `json:"stop,omitempty"`
 	Titled  *Titled  `json:"titled,omitempty"`
+	Set     *Set     `json:"set,omitempty"`
 	Claimed *Claimed `json:"claimed,omitempty"`
 	Resumed *Resumed `json:"resumed,omitempty"`
 	Delta   *Delta   `json:"delta,omitempty"`
@@ -138,6 +140,16 @@ type Stop struct {
 type Titled struct {
 	Title string `json:"title"`
 	Auto  bool   `json:"auto,omitempty"` // proposed, not chosen by the user
+}
+
+// Set changes what the user chose for the conversation. What is nil stays.
+type Set struct {
+	Pinned   *bool      `json:"pinned,omitempty"`   // on top of the list
+	Archived *bool      `json:"archived,omitempty"` // out of the list
+	Trashed  *bool      `json:"trashed,omitempty"`  // out of list and search, and erased after a while unless taken back
+	System   *string    `json:"system,omitempty"`   // system prompt; "" = the bot's
+	Model    *string    `json:"model,omitempty"`    // "" = the bot's
+	Params   *lm.Params `json:"params,omitempty"`   // in place of all that were set before; what they leave open is the bot's
 }
 
 // Claimed takes a turn for a worker at an attempt.
@@ -222,6 +234,8 @@ func Decode(b []byte) (Event, error) {
 		ok = e.Stop != nil
 	case KindTitled:
 		ok = e.Titled != nil
+	case KindSet:
+		ok = e.Set != nil
 	case KindDeleted:
 		ok = true
 	case KindClaimed:

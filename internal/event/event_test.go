@@ -31,6 +31,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"k":"delta","delta":{"turn":"t","offset":3,"text":"x","tokens":[1,2]}}`))
 	f.Add([]byte(`{"k":"said","said":{"turn":{"id":"t"}}}`))
 	f.Add([]byte(`{"k":"ended"}`))
+	f.Add([]byte(`{"k":"set","set":{"pinned":true,"system":"","params":{"temperature":0.5}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		e, err := event.Decode(b)
 		if err != nil {

@@ -183,6 +183,12 @@ func first[T any](p **T, base *T) {
 	}
 }
 
+// IsZero reports whether p says nothing.
+func (p Params) IsZero() bool {
+	return p.MaxTokens == 0 && p.Temperature == nil && p.TopP == nil && p.TopK == nil && p.MinP == nil && p.RepeatPenalty == nil &&
+		p.PresencePenalty == nil && p.FrequencyPenalty == nil && p.Seed == nil && len(p.Stop) == 0 && !p.Constrained()
+}
+
 // Constrained reports whether the output follows a grammar or schema, so that
 // a cut answer must not be spliced by text.
 func (p Params) Constrained() bool { return len(p.Schema) > 0 || p.Grammar != "" }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/project"
+	"github.com/parleyhq/parley/internal/store"
 	"github.com/parleyhq/parley/internal/store/sqlite"
 )
 
@@ -69,7 +70,7 @@ func BenchmarkRead(b *testing.B) {
 	s := benchStore(b)
 	b.Run("list", func(b *testing.B) {
 		for b.Loop() {
-			if page, _, err := s.Conversations(b.Context(), "user7", "", 50); len(page) != 20 || err != nil {
+			if page, _, err := s.Conversations(b.Context(), "user7", store.Shown, "", 50); len(page) != 20 || err != nil {
 				b.Fatal(len(page), err)
 			}
 		}

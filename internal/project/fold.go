@@ -21,6 +21,7 @@ type reader interface {
 //	created  Conversation
 //	said     Activity, Turn queued (a turn id that is known stays as it is)
 //	titled   Title
+//	set      Mark, where it says something of the lists
 //	claimed  Turn running, at a higher attempt than before
 //	ended    the answer's Activity, Turn final: only if the turn is the one that
 //	         was claimed last in the conversation, at that attempt
@@ -89,6 +90,10 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 		return f.said(ctx, e)
 	case event.KindTitled:
 		f.changes = append(f.changes, store.Change{Title: &store.Title{Conversation: id, Title: ev.Titled.Title, Auto: ev.Titled.Auto}})
+	case event.KindSet:
+		if s := ev.Set; s.Pinned != nil || s.Archived != nil || s.Trashed != nil {
+			f.changes = append(f.changes, store.Change{Mark: &store.Mark{Conversation: id, Pinned: s.Pinned, Archived: s.Archived, Trashed: s.Trashed}})
+		}
 	case event.KindClaimed:
 		return f.claim(ctx, e)
 	case event.KindEnded:

@@ -41,14 +41,14 @@ type Store interface {
 	// StorageFull it works again as soon as there is room.
 	Apply(ctx context.Context, stream string, upTo Position, changes []Change) error
 
-	// Conversations lists an owner's visible (not Hidden) conversations, the
-	// most recently updated first. cursor is "" or what the last page returned
+	// Conversations lists an owner's visible (neither Hidden nor Trashed)
+	// conversations of one shelf, the most recently updated first. cursor is "" or what the last page returned
 	// as next; next is "" on the last page. limit below 1 means 50, above 500
 	// means 500. Walking the pages shows a conversation at most once, and each
 	// one that did not change meanwhile exactly once: what is added or updated
 	// during the walk moves to the front and is seen by the next walk. A cursor
 	// that no page returned is Invalid.
-	Conversations(ctx context.Context, owner, cursor string, limit int) (page []Conversation, next string, err error)
+	Conversations(ctx context.Context, owner string, shelf Shelf, cursor string, limit int) (page []Conversation, next string, err error)
 
 	// Conversation returns one, Hidden or not.
 	Conversation(ctx context.Context, owner, id string) (Conversation, error)
@@ -109,12 +109,13 @@ const (
 // Change is one row's change, made by project from one log entry. Exactly one
 // field is set. Applying a change twice is the same as once.
 //
-// A Title, Activity or Turn of a conversation that the store does not hold
+// A Title, Mark, Activity or Turn of a conversation that the store does not hold
 // changes nothing: what comes late for a deleted conversation, or for one
 // whose beginning is damaged, makes no row that nobody owns.
 type Change struct {
 	Conversation *Conversation // insert, or update all but Created; Updated never goes back
 	Title        *Title        // update Title
+	Mark         *Mark         // update Pinned, Archived, Trashed
 	Activity     *ActivityRow  // insert; an id that the conversation has is left as it is
 	Turn         *TurnRow      // insert or replace
 	Delete       string        // conversation id: remove it and all that hangs on it, from the disk's files too
@@ -122,14 +123,33 @@ type Change struct {
 
 // Conversation is a row of the list.
 type Conversation struct {
-	ID      string
-	Owner   string
-	Bot     string
-	Channel string
-	Title   string
-	Hidden  bool
-	Created time.Time
-	Updated time.Time // the newest activity
+	ID       string
+	Owner    string
+	Bot      string
+	Channel  string
+	Title    string
+	Hidden   bool
+	Pinned   bool
+	Archived bool
+	Trashed  bool // about to be deleted
+	Created  time.Time
+	Updated  time.Time // the newest activity
+}
+
+// Shelf is a part of an owner's list.
+type Shelf string
+
+// The shelves.
+const (
+	Shown    Shelf = ""         // what is not archived
+	Pinned   Shelf = "pinned"   // of what is shown, the pinned ones
+	Archived Shelf = "archived" // what is archived
+)
+
+// Mark changes where a conversation is listed. What is nil stays.
+type Mark struct {
+	Conversation              string
+	Pinned, Archived, Trashed *bool
 }
 
 // Title changes a conversation's title.

@@ -20,24 +20,31 @@ import (
 var dist embed.FS
 
 // policy is the page's Content-Security-Policy. Trusted Types are demanded and
-// none is allowed, so no text can be turned into markup or script at all.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+// one is allowed, which makes nothing but the address of the service worker, so
+// no text can be turned into markup or script. %s is where the page may go with its requests besides its own origin.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'%s; " +
 	"font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
-	"require-trusted-types-for 'script'; trusted-types 'none'"
+	"require-trusted-types-for 'script'; trusted-types parley-worker"
 
 // Handler serves the page at / and /c/{conversation}, and its files. Files
 // whose names carry a hash may be cached for ever; the others are asked for
 // again with their ETag. Everything else is 404, every method but GET and HEAD
-// 405. It sets no cookie: wrap it for that.
-func Handler() http.Handler {
+// 405. It sets no cookie: wrap it for that. The regions are origins at which
+// the page finds the service too, when the one that it came from is gone.
+func Handler(regions ...string) http.Handler {
 	all, err := load(dist)
-	return &page{files: all, err: err}
+	where := ""
+	for _, origin := range regions {
+		where += " " + origin
+	}
+	return &page{files: all, err: err, policy: fmt.Sprintf(policy, where)}
 }
 
 // page answers from memory; nothing in it changes.
 type page struct {
-	files map[string]*file
-	err   error // this build has no page: the tests see to it that it does
+	files  map[string]*file
+	err    error // this build has no page: the tests see to it that it does
+	policy string
 }
 
 type file struct {
@@ -116,7 +123,7 @@ func kindOf(name string) string {
 
 func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	SecurityHeaders(h)
+	p.secure(h)
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
 		http.Error(w, "Only GET and HEAD here.", http.StatusMethodNotAllowed)
@@ -157,9 +164,9 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SecurityHeaders sets what every answer of the page carries.
-func SecurityHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", policy)
+// secure sets what every answer of the page carries.
+func (p *page) secure(h http.Header) {
+	h.Set("Content-Security-Policy", p.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")

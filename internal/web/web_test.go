@@ -83,6 +83,14 @@ func TestPolicyForbidsInline(t *testing.T) {
 	}
 }
 
+func TestPolicyNamesTheRegions(t *testing.T) {
+	w := httptest.NewRecorder()
+	Handler("https://kr.example.org", "https://sg.example.org").ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if csp := w.Result().Header.Get("Content-Security-Policy"); !strings.Contains(csp, "; connect-src 'self' https://kr.example.org https://sg.example.org; ") {
+		t.Errorf("the policy: %s", csp)
+	}
+}
+
 // The page names only files that exist, has nothing inline, and asks nobody else.
 func TestPageRefersToItsOwnFiles(t *testing.T) {
 	page := body(t, get(t, "GET", "/", nil))

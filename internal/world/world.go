@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -233,8 +234,8 @@ func (w *World) configure(ctx context.Context) error {
 // variables.
 func (w *World) file(n *node, told string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Made by parley up --regions at every start.\nlisten: %s\ndata: %q\nregion: %s\nnodes:\n",
-		strings.TrimPrefix(n.url, "http://"), n.dir, n.Name)
+	fmt.Fprintf(&b, "# Made by parley up --regions at every start.\nlisten: %s\ndata: %q\nregion: %s\norigins: [%s]\nnodes:\n",
+		strings.TrimPrefix(n.url, "http://"), n.dir, n.Name, strings.Join(w.origins(), ", "))
 	longest := 10 * time.Millisecond
 	for _, m := range w.nodes {
 		told := fmt.Sprintf("url: %q", m.url)
@@ -250,6 +251,20 @@ func (w *World) file(n *node, told string) string {
 	fmt.Fprintf(&b, "cluster:\n  listen: %s\n  advertise: %s\n  round_trip: %s\n  authority: %q\n  certs: %q\n",
 		n.cluster, told, longest, filepath.Join(w.opts.Dir, "regions", "authority"), filepath.Join(n.dir, "certs"))
 	return b.String()
+}
+
+// origins are what a browser calls the edge: the page comes from there, and
+// goes to a region by itself when the edge is gone.
+func (w *World) origins() []string {
+	host, port, err := net.SplitHostPort(w.addr)
+	if err != nil {
+		return nil // nothing listens yet
+	}
+	out := []string{strconv.Quote(w.URL())}
+	if host == "127.0.0.1" {
+		out = append(out, strconv.Quote("http://localhost:"+port))
+	}
+	return out
 }
 
 // serve puts the edge in front.

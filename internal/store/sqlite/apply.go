@@ -16,7 +16,7 @@ import (
 type statements struct {
 	position, setPosition                        *sql.Stmt
 	conversation, putConversation, moveSearch    *sql.Stmt
-	chosenTitle, autoTitle                       *sql.Stmt
+	chosenTitle, autoTitle, mark                 *sql.Stmt
 	putActivity, putSearch, touch                *sql.Stmt
 	putTurn                                      *sql.Stmt
 	words, dropSearch, dropActs, dropTurns, drop *sql.Stmt
@@ -27,13 +27,16 @@ func (st *statements) all() map[**sql.Stmt]string {
 		&st.position:     `SELECT seq FROM positions WHERE stream = ?`,
 		&st.setPosition:  `INSERT OR REPLACE INTO positions (stream, seq, sum) VALUES (?, ?, ?)`,
 		&st.conversation: `SELECT num, owner FROM conversations WHERE id = ?`,
-		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, created, updated)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, bot = excluded.bot, channel = excluded.channel,
-				title = excluded.title, chosen = excluded.chosen, hidden = excluded.hidden, updated = max(updated, excluded.updated)`,
+				title = excluded.title, chosen = excluded.chosen, hidden = excluded.hidden, pinned = excluded.pinned,
+				archived = excluded.archived, trashed = excluded.trashed, updated = max(updated, excluded.updated)`,
 		&st.moveSearch:  `UPDATE search SET owner = ? WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
 		&st.chosenTitle: `UPDATE conversations SET title = ?1, chosen = (?1 <> '') WHERE id = ?2`,
 		&st.autoTitle:   `UPDATE conversations SET title = ?1 WHERE id = ?2 AND chosen = 0`,
+		&st.mark: `UPDATE conversations SET pinned = coalesce(?2, pinned), archived = coalesce(?3, archived), trashed = coalesce(?4, trashed)
+			WHERE id = ?1`,
 		&st.putActivity: `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body) VALUES (?, ?, ?, ?, ?)`,
 		&st.putSearch:   `INSERT INTO search (rowid, owner, words) VALUES (?, ?, ?)`,
 		&st.touch:       `UPDATE conversations SET updated = ?1 WHERE num = ?2 AND updated < ?1`,
@@ -140,6 +143,9 @@ func (b *batch) change(ctx context.Context, c store.Change) error {
 		}
 		_, err := b.exec(ctx, st, c.Title.Title, c.Title.Conversation)
 		return err
+	case c.Mark != nil:
+		_, err := b.exec(ctx, b.stmt.mark, c.Mark.Conversation, c.Mark.Pinned, c.Mark.Archived, c.Mark.Trashed)
+		return err
 	case c.Activity != nil:
 		return b.activity(ctx, c.Activity)
 	case c.Turn != nil:
@@ -164,7 +170,7 @@ func (b *batch) conversation(ctx context.Context, c *store.Conversation) error {
 	if err != nil {
 		return err
 	}
-	if _, err = b.exec(ctx, b.stmt.putConversation, c.ID, c.Owner, c.Bot, c.Channel, c.Title, c.Title != "", c.Hidden,
+	if _, err = b.exec(ctx, b.stmt.putConversation, c.ID, c.Owner, c.Bot, c.Channel, c.Title, c.Title != "", c.Hidden, c.Pinned, c.Archived, c.Trashed,
 		store.Nanos(c.Created), store.Nanos(c.Updated)); err != nil {
 		return err
 	}

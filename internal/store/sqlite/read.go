@@ -22,19 +22,29 @@ func (s *Store) Position(ctx context.Context, stream string) (store.Position, er
 	return store.Position{Seq: uint64(seq), Sum: uint64(sum)}, s.fault(ctx, "read position", err)
 }
 
-const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen`
+const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen, pinned, archived, trashed`
 
 func scanConversation(scan func(...any) error) (c store.Conversation, chosen bool, err error) {
 	var created, updated int64
-	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen)
+	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen, &c.Pinned, &c.Archived, &c.Trashed)
 	c.Created, c.Updated = store.FromNanos(created), store.FromNanos(updated)
 	return c, chosen, err
 }
 
-// Conversations lists an owner's visible conversations, newest first.
-func (s *Store) Conversations(ctx context.Context, owner, cursor string, limit int) ([]store.Conversation, string, error) {
+// Conversations lists an owner's visible conversations of a shelf, newest first.
+func (s *Store) Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error) {
 	limit = store.PageLimit(limit)
-	query, args := `SELECT `+conversationColumns+` FROM conversations WHERE owner = ? AND hidden = 0`, []any{owner}
+	query, args := `SELECT `+conversationColumns+` FROM conversations WHERE owner = ? AND hidden = 0 AND trashed = 0`, []any{owner}
+	switch shelf {
+	case store.Shown:
+		query += ` AND archived = 0`
+	case store.Pinned:
+		query += ` AND archived = 0 AND pinned = 1`
+	case store.Archived:
+		query += ` AND archived = 1`
+	default:
+		return nil, "", fault.New(fault.Invalid, "there is no shelf %q: pinned and archived are", shelf)
+	}
 	if cursor != "" {
 		at, err := store.ParseCursor(cursor)
 		if err != nil {
@@ -126,7 +136,7 @@ func (s *Store) Search(ctx context.Context, owner, query string, limit int) ([]s
 	var hits []store.Hit
 	err := s.each(ctx, s.read, `SELECT c.id, c.title, a.id, a.at, a.body
 		FROM search JOIN activities a ON a.num = search.rowid JOIN conversations c ON c.num = a.conversation
-		WHERE search MATCH ? AND c.owner = ? AND c.hidden = 0
+		WHERE search MATCH ? AND c.owner = ? AND c.hidden = 0 AND c.trashed = 0
 		ORDER BY bm25(search, 0.0, 1.0), a.at DESC, a.num DESC LIMIT ?`,
 		[]any{matchExpression(owner, phrases), owner, store.SearchLimit(limit)}, func(scan func(...any) error) error {
 			var h store.Hit

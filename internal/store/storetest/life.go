@@ -308,7 +308,7 @@ func testCancelledContext(t *testing.T, d Driver) {
 	before := dump(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, listErr := s.Conversations(ctx, alice, "", 1)
+	_, _, listErr := s.Conversations(ctx, alice, store.Shown, "", 1)
 	_, oneErr := s.Conversation(ctx, alice, "c1")
 	_, actErr := s.Activities(ctx, alice, "c1")
 	_, searchErr := s.Search(ctx, alice, "text", 1)

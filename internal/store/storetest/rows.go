@@ -185,13 +185,65 @@ func testTitles(t *testing.T, d Driver) {
 	}
 }
 
+func testMarks(t *testing.T, d Driver) {
+	s := open(t, d, t.TempDir())
+	w := &writer{t: t, s: s}
+	for i, id := range []string{"c1", "c2", "c3", "c4"} {
+		w.apply(conversation(alice, id, i), said(id, "a1", "apple", i))
+	}
+	yes, no := true, false
+	shelves := func(want map[store.Shelf][]string, hits int) {
+		t.Helper()
+		got := map[store.Shelf][]string{}
+		for shelf := range want {
+			got[shelf] = []string{}
+			for cursor := ""; ; {
+				page, next, err := s.Conversations(t.Context(), alice, shelf, cursor, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, c := range page {
+					got[shelf] = append(got[shelf], c.ID)
+				}
+				if cursor = next; next == "" {
+					break
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("shelves (-want +got):\n%s", diff)
+		}
+		if got := found(t, s, alice, "apple"); len(got) != hits {
+			t.Errorf("search finds %v, want %d", got, hits)
+		}
+	}
+	shelves(map[store.Shelf][]string{store.Shown: {"c4", "c3", "c2", "c1"}, store.Pinned: {}, store.Archived: {}}, 4)
+	w.apply(
+		store.Change{Mark: &store.Mark{Conversation: "c1", Pinned: &yes}},
+		store.Change{Mark: &store.Mark{Conversation: "c2", Archived: &yes, Pinned: &yes}},
+		store.Change{Mark: &store.Mark{Conversation: "c3", Trashed: &yes}},
+		store.Change{Mark: &store.Mark{Conversation: "gone", Pinned: &yes}},
+	)
+	shelves(map[store.Shelf][]string{store.Shown: {"c4", "c1"}, store.Pinned: {"c1"}, store.Archived: {"c2"}}, 3)
+	c, err := s.Conversation(t.Context(), alice, "c2")
+	if err != nil || !c.Pinned || !c.Archived || c.Trashed || !c.Updated.Equal(at(1)) {
+		t.Errorf("marked: %+v, %v", c, err)
+	}
+	w.apply(store.Change{Mark: &store.Mark{Conversation: "c2", Archived: &no}}, store.Change{Mark: &store.Mark{Conversation: "c3", Trashed: &no}})
+	shelves(map[store.Shelf][]string{store.Shown: {"c4", "c3", "c2", "c1"}, store.Pinned: {"c2", "c1"}, store.Archived: {}}, 4)
+	if _, _, err := s.Conversations(t.Context(), alice, "attic", "", 1); !fault.Is(err, fault.Invalid) {
+		t.Errorf("a shelf that is none: %v", err)
+	}
+}
+
 func testNoGhosts(t *testing.T, d Driver) {
 	s := open(t, d, t.TempDir())
 	w := &writer{t: t, s: s}
 	w.apply(conversation(alice, "gone", 1), said("gone", "a1", "text", 1), turn("gone", "t1", 1, event.Running))
 	w.apply(store.Change{Delete: "gone"}, store.Change{Delete: "never"})
 	for _, id := range []string{"gone", "never"} {
-		w.apply(said(id, "a2", "late", 2), turn(id, "t2", 2, event.Queued), store.Change{Title: &store.Title{Conversation: id, Title: "late"}})
+		w.apply(said(id, "a2", "late", 2), turn(id, "t2", 2, event.Queued), store.Change{Title: &store.Title{Conversation: id, Title: "late"}},
+			store.Change{Mark: &store.Mark{Conversation: id, Pinned: new(bool)}})
 	}
 	lines := dump(t, s)
 	if len(lines) != 1 { // the position
@@ -210,7 +262,7 @@ func testOddText(t *testing.T, d Driver) {
 	odd := "nul\x00 quote' \" back\\slash %s \u2028 \U0001F600 \uE000mark\uE001 \u0000 東京 e\u0301 <b>&amp;"
 	w.apply(store.Change{Conversation: &store.Conversation{ID: "c'1", Owner: "o'" + odd, Bot: odd, Channel: odd, Title: odd, Created: at(1), Updated: at(1)}},
 		said("c'1", "a'1", odd, 2))
-	page, _, err := s.Conversations(t.Context(), "o'"+odd, "", 10)
+	page, _, err := s.Conversations(t.Context(), "o'"+odd, store.Shown, "", 10)
 	if err != nil || len(page) != 1 || page[0].Title != odd || page[0].Bot != odd {
 		t.Errorf("conversations = %+v, %v", page, err)
 	}
@@ -324,16 +376,16 @@ func testPaging(t *testing.T, d Driver) {
 			t.Errorf("limit %d: %v %s", limit, err, diff)
 		}
 	}
-	page, _, err := s.Conversations(t.Context(), alice, "", 0)
+	page, _, err := s.Conversations(t.Context(), alice, store.Shown, "", 0)
 	if len(page) != 50 || err != nil {
 		t.Errorf("a page without a limit holds %d, %v", len(page), err)
 	}
 	for _, bad := range []string{"x", "' OR 1=1 --", "AAAAAAAAAAAAAAAAAAAA", "\x00"} {
-		if _, _, err := s.Conversations(t.Context(), alice, bad, 10); !fault.Is(err, fault.Invalid) {
+		if _, _, err := s.Conversations(t.Context(), alice, store.Shown, bad, 10); !fault.Is(err, fault.Invalid) {
 			t.Errorf("cursor %q: %v, want invalid", bad, err)
 		}
 	}
-	if page, next, err := s.Conversations(t.Context(), "nobody", "", 10); len(page) != 0 || next != "" || err != nil {
+	if page, next, err := s.Conversations(t.Context(), "nobody", store.Shown, "", 10); len(page) != 0 || next != "" || err != nil {
 		t.Errorf("list of an unknown owner = %v, %q, %v", page, next, err)
 	}
 }
@@ -349,7 +401,7 @@ func testPagingWhileWriting(t *testing.T, d Driver) {
 	seen := map[string]int{}
 	cursor, n := "", 0
 	for {
-		page, next, err := s.Conversations(t.Context(), alice, cursor, 4)
+		page, next, err := s.Conversations(t.Context(), alice, store.Shown, cursor, 4)
 		if err != nil {
 			t.Fatal(err)
 		}

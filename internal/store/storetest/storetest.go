@@ -42,6 +42,7 @@ func Run(t *testing.T, d Driver) {
 		{"AllOrNothing", testAllOrNothing},
 		{"Idempotent", testIdempotent},
 		{"Titles", testTitles},
+		{"Marks", testMarks},
 		{"NoGhosts", testNoGhosts},
 		{"OddText", testOddText},
 		{"OwnersApart", testOwnersApart},
@@ -143,7 +144,7 @@ func found(t *testing.T, s store.Store, owner, query string) []string {
 func list(ctx context.Context, s store.Store, owner string, limit int) (ids []string, err error) {
 	cursor := ""
 	for {
-		page, next, err := s.Conversations(ctx, owner, cursor, limit)
+		page, next, err := s.Conversations(ctx, owner, store.Shown, cursor, limit)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,111 @@
+package chat
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+)
+
+// maxSystem bounds the system prompt of a conversation, in bytes: it is in
+// every prompt.
+const maxSystem = 32 << 10
+
+func (s *Service) checkSet(ctx context.Context, c event.Set) error {
+	if c.System != nil && (len(*c.System) > maxSystem || !utf8.ValidString(*c.System)) {
+		return fault.New(fault.TooLarge, "a system prompt has at most %d bytes", maxSystem)
+	}
+	if c.Model != nil {
+		if err := s.checkModel(ctx, *c.Model); err != nil {
+			return err
+		}
+	}
+	if c.Params == nil {
+		return nil
+	}
+	p := *c.Params
+	if p.Constrained() {
+		return fault.New(fault.Invalid, "a grammar or schema is for one request, not for a conversation")
+	}
+	if p.MaxTokens < 0 || p.MaxTokens > 1<<20 {
+		return fault.New(fault.Invalid, "max_tokens must be from 1 to %d", 1<<20)
+	}
+	for _, x := range []struct {
+		name     string
+		value    *float64
+		from, to float64
+	}{
+		{"temperature", p.Temperature, 0, 2},
+		{"top_p", p.TopP, 0, 1},
+		{"min_p", p.MinP, 0, 1},
+		{"repeat_penalty", p.RepeatPenalty, 0, 2},
+		{"presence_penalty", p.PresencePenalty, -2, 2},
+		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
+	} {
+		if x.value != nil && (*x.value < x.from || *x.value > x.to) {
+			return fault.New(fault.Invalid, "%s must be from %g to %g", x.name, x.from, x.to)
+		}
+	}
+	return nil
+}
+
+// over fills what a request for a turn leaves open with the conversation's
+// settings. It is written into the log with the request, so that every worker
+// makes the answer that was asked for, whatever is set later.
+func over(t event.Turn, set conversation.Settings) event.Turn {
+	if t.Model == "" {
+		t.Model = set.Model
+	}
+	if t.System == nil && set.System != "" {
+		t.System = &set.System
+	}
+	own := lm.Params{}
+	if t.Params != nil {
+		own = *t.Params
+	}
+	if p := own.Over(set.Params); !p.IsZero() {
+		t.Params = &p
+	}
+	return t
+}
+
+// trashes reports whether an event puts its conversation into the trash.
+func trashes(e event.Event) bool {
+	return e.Set != nil && e.Set.Trashed != nil && *e.Set.Trashed
+}
+
+// discard deletes a conversation that has been in the trash for long enough, or
+// says how long to wait. The lease of the entry that put it there stands for
+// it, so that a restart and the loss of a region forget none.
+func (s *Service) discard(ctx context.Context, e event.Entry) (wait time.Duration, err error) {
+	l, err := s.Open(ctx, e.Conversation)
+	if fault.Is(err, fault.NotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	if err := l.Wait(ctx, e.Seq); err != nil {
+		return 0, err
+	}
+	var owner string
+	still := false
+	l.View(func(st *conversation.State) {
+		owner, still = st.By.Owner, st.Exists && !st.Deleted && st.Set.Trashed && st.Trashed == e.Seq
+	})
+	if !still {
+		return 0, nil // taken back, or deleted already
+	}
+	if wait = time.Until(e.Time.Add(s.opts.Undo)); wait > 0 {
+		return wait, nil
+	}
+	if _, err := s.Delete(ctx, owner, e.Conversation); err != nil && !fault.Is(err, fault.NotFound) {
+		return 0, err
+	}
+	return 0, nil
+}
