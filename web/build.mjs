@@ -2,6 +2,7 @@
 //   node build.mjs           build
 //   node build.mjs --check   build to a temporary folder and compare with what is committed
 import { build } from "esbuild";
+import { createHash } from "node:crypto";
 import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from "node:zlib";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -17,7 +18,7 @@ async function make(out) {
   mkdirSync(join(out, "assets"), { recursive: true });
   const result = await build({
     absWorkingDir: here,
-    entryPoints: { app: "src/main.tsx" },
+    entryPoints: { app: "src/main.tsx", dark: "src/style/dark.css" },
     outdir: join(out, "assets"),
     entryNames: "[name].[hash]",
     bundle: true,
@@ -33,13 +34,16 @@ async function make(out) {
   });
   const made = Object.keys(result.metafile.outputs).map((f) => relative(out, join(here, f)).replaceAll("\\", "/"));
   const js = made.find((f) => f.endsWith(".js"));
-  const css = made.find((f) => f.endsWith(".css"));
+  const css = made.find((f) => /\/app\..*\.css$/.test(f));
+  const dark = made.find((f) => /\/dark\..*\.css$/.test(f));
   const html = readFileSync(join(here, "src", "index.html"), "utf8")
     .replace("%JS%", `/${js}`)
-    .replace("%CSS%", `/${css}`);
+    .replace("%CSS%", `/${css}`)
+    .replace("%DARK%", `/${dark}`);
   writeFileSync(join(out, "index.html"), html);
-  writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
   for (const f of readdirSync(join(here, "public"))) writeFileSync(join(out, f), readFileSync(join(here, "public", f)));
+  await worker(out, ["index.html", js, css, dark, "icon.svg", "manifest.webmanifest"]);
+  writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
   let first = 0;
   for (const f of files(out)) {
     const body = readFileSync(join(out, f));
@@ -50,10 +54,32 @@ async function make(out) {
     const gz = gzipSync(body, { level: 9 });
     gz[9] = 255; // the operating system: not said, so that every one writes the same
     writeFileSync(join(out, f + ".gz"), gz);
-    if (f !== "licenses.txt") first += gz.length;
+    if (!/^(licenses\.txt|sw\.js|.*\.png)$/.test(f)) first += gz.length;
     console.log(`${f.padEnd(28)} ${String(body.length).padStart(7)} bytes, gzip ${gz.length}, brotli ${br.length}`);
   }
   if (first > budget) throw new Error(`the first load has ${first} bytes compressed, more than ${budget}`);
+}
+
+// worker builds the service worker, which knows what the page consists of.
+async function worker(out, files) {
+  const version = createHash("sha256");
+  for (const f of files) version.update(f).update(readFileSync(join(out, f)));
+  await build({
+    absWorkingDir: here,
+    entryPoints: { sw: "worker/worker.ts" },
+    outdir: out,
+    bundle: true,
+    minify: true,
+    format: "iife",
+    target: ["es2022", "chrome109", "firefox115", "safari16.4"],
+    legalComments: "none",
+    charset: "utf8",
+    define: {
+      FILES: JSON.stringify(files.map((f) => (f === "index.html" ? "/" : `/${f}`))),
+      VERSION: JSON.stringify(version.digest("hex").slice(0, 12)),
+    },
+    logLevel: "warning",
+  });
 }
 
 // notices collects the licences of the packages that went into the bundle.

@@ -1,6 +1,18 @@
 // Calls of the API. Every request that changes something says so with a header
 // that other sites cannot send.
-import type { Activity, Conversation, Hit, Info } from "./types.ts";
+import type { Activity, Conversation, Hit, Info, Settings, Shelf } from "./types.ts";
+import { World } from "./world.ts";
+
+// world knows where requests go.
+export const world = new World({ store: tab() });
+
+function tab(): Storage | null {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}
 
 export class ApiError extends Error {
   constructor(
@@ -29,12 +41,10 @@ async function call(method: string, path: string, body?: unknown, key?: string, 
   if (key) headers["Idempotency-Key"] = key;
   let res: Response;
   try {
-    res = await fetch(base + path, {
+    res = await world.fetch(base + path, {
       method,
       headers,
       body: body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body),
-      credentials: "same-origin",
-      cache: "no-store",
       signal: AbortSignal.timeout(limit),
     });
   } catch {
@@ -79,18 +89,18 @@ export const api = {
   login: async (key: string): Promise<void> => {
     await call("POST", "/session", { key });
   },
-  conversations: (before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
-    json("GET", `/conversations?limit=50${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
+  conversations: (shelf: Shelf, before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
+    json("GET", `/conversations?limit=50&shelf=${shelf}${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
   conversation: (id: string): Promise<Conversation> => json("GET", at(id)),
-  create: (key: string, bot?: string): Promise<Conversation> => json("POST", "/conversations", bot ? { bot } : {}, key),
-  rename: async (id: string, title: string): Promise<void> => {
-    await call("PATCH", at(id), { title });
-  },
-  remove: async (id: string): Promise<void> => {
-    await call("DELETE", at(id));
+  // create names the home, so that a try that reaches another region makes the
+  // same conversation.
+  create: (key: string, home?: string, bot?: string): Promise<Conversation> =>
+    json("POST", "/conversations", { ...(home ? { home } : {}), ...(bot ? { bot } : {}) }, key),
+  change: async (id: string, change: Partial<Settings> & { title?: string }): Promise<void> => {
+    await call("PATCH", at(id), change);
   },
   search: (q: string): Promise<{ hits: Hit[] }> => json("GET", `/search?q=${encodeURIComponent(q)}&limit=30`),
-  send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn: string }> =>
+  send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn?: string }> =>
     json("POST", `${at(id)}/activities`, activity, key),
   stop: async (id: string, turn: string): Promise<void> => {
     await call("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/stop`);

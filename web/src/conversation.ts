@@ -7,7 +7,7 @@
 // gap: apply returns "gap", the event is not taken, and the caller reads the
 // conversation again from the start. An answer's activity has the last word.
 import { codePoints, firstCodePoints, skipCodePoints } from "./text.ts";
-import type { Activity, DeltaEvent, ResumedEvent, TurnEvent, TurnState } from "./types.ts";
+import type { Activity, DeltaEvent, ResumedEvent, Settings, TurnEvent, TurnState } from "./types.ts";
 
 export type Role = "user" | "bot";
 
@@ -25,7 +25,10 @@ export type Node = {
   rev: number; // grows with every change
   activity?: Activity;
   turn?: Turn; // that writes it (an answer)
+  reaction?: Reaction; // what the reader thinks of it
 };
+
+export type Reaction = "like" | "dislike";
 
 // Turn is the unit of work behind an answer.
 export type Turn = {
@@ -46,6 +49,7 @@ export class ConversationState {
   position = ""; // id of the newest event taken
   title = "";
   deleted = false;
+  settings: Settings = { pinned: false, archived: false, trashed: false, system: "", model: "", params: {} };
   shape = 0; // grows when nodes come or change places
   readonly nodes: Node[] = [];
   readonly byKey = new Map<string, Node>();
@@ -83,6 +87,10 @@ export class ConversationState {
         this.title = String((body as { title?: unknown }).title ?? "");
         this.shape++;
         return "ok";
+      case "settings":
+        this.settings = { ...this.settings, ...(body as Partial<Settings>) };
+        this.shape++;
+        return "ok";
       case "deleted":
         this.deleted = true;
         this.shape++;
@@ -98,7 +106,7 @@ export class ConversationState {
     for (let i = 0; i < 1000 && this.hidden.has(parent); i++) parent = this.hidden.get(parent)!;
     if (a.type !== "message") {
       this.hidden.set(a.id, parent);
-      return "ignored";
+      return a.type === "messageReaction" ? this.reaction(a) : "ignored";
     }
     const role: Role = a.from?.role === "bot" ? "bot" : "user";
     const key = (role === "bot" ? meta.turn : a.channelData?.client?.key) || a.id;
@@ -117,6 +125,26 @@ export class ConversationState {
     if (role === "bot" && meta.turn && !n.turn) n.turn = this.turns.get(meta.turn);
     this.touch(n);
     return "ok";
+  }
+
+  private reaction(a: Activity): Outcome {
+    const n = this.byId.get(a.replyToId ?? "");
+    if (!n) return "ignored";
+    const is = (r: { type?: unknown } | undefined): r is { type: Reaction } => r?.type === "like" || r?.type === "dislike";
+    const added = Array.isArray(a.reactionsAdded) ? a.reactionsAdded.find(is) : undefined;
+    const removed = Array.isArray(a.reactionsRemoved) ? a.reactionsRemoved.find(is) : undefined;
+    if (added) n.reaction = added.type;
+    else if (removed && n.reaction === removed.type) n.reaction = undefined;
+    else return "ignored";
+    this.shape++;
+    this.touch(n);
+    return "ok";
+  }
+
+  // shown returns the message that an activity is, or is about.
+  shown(id: string): Node | undefined {
+    for (let i = 0; i < 1000 && this.hidden.has(id); i++) id = this.hidden.get(id)!;
+    return this.byId.get(id);
   }
 
   private delta(d: DeltaEvent, now: number, late: boolean): Outcome {

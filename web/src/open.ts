@@ -1,17 +1,20 @@
 // Open is a conversation on screen: its state, the stream that feeds it, and
 // what the reader picked in it.
-import { api } from "./api.ts";
+import { api, world } from "./api.ts";
 import { nextFrame } from "./bell.ts";
 import { ConversationState, type Node } from "./conversation.ts";
 import { Reader, type Link, type Message } from "./sse.ts";
 import { path, type Step } from "./tree.ts";
+import type { Activity, Settings } from "./types.ts";
 import { words } from "./words.ts";
 
 export type Hooks = {
   changed: () => void; // more than the text of a running answer
   titled: (title: string) => void;
+  arranged: (settings: Settings) => void;
   said: (at: string) => void;
   deleted: () => void;
+  kept: () => Promise<Activity[]>; // what this browser holds of it
   unauthenticated: () => void;
   back: () => void; // the stream is live again after a loss
   announce: (text: string) => void;
@@ -41,6 +44,7 @@ export class Open {
   private slow: ReturnType<typeof setTimeout> | undefined;
   private steps: { shape: number; state: ConversationState; choice: Map<string, string>; path: Step[] } | null = null;
   private onScreen = false;
+  private settings = this.state.settings; // as told last
   private live = 0; // clock when the stream began
   private lively = false; // caught up: what comes now is news
 
@@ -50,6 +54,10 @@ export class Open {
   ) {
     this.reader = new Reader({
       url: () => api.events(id, (this.fresh ?? this.state).position),
+      fetch: (url, init) => world.fetch(url, init),
+      quiet: () => (this.state.running().length > 0 ? 1500 : 20_000),
+      doubt: () => world.doubt(),
+      most: () => (world.several() ? 500 : 2000), // elsewhere it may go on at any moment
       onMessage: (m) => this.take(m),
       onChunk: () => this.chunk(),
       onLink: (l) => this.linked(l),
@@ -61,7 +69,18 @@ export class Open {
   enter(born = false): void {
     this.onScreen = true;
     if (born) this.lively = true;
+    else if (this.state.nodes.length === 0) void this.recall();
     this.reader.start();
+  }
+
+  // recall shows what was there the last time, until the log says what is there
+  // now: the stream begins at its beginning all the same.
+  private async recall(): Promise<void> {
+    const kept = await this.hooks.kept();
+    if (kept.length === 0 || this.loaded || this.state.nodes.length > 0) return;
+    for (const a of kept) this.state.apply("activity", "", JSON.stringify(a), 0, true);
+    this.loaded = true;
+    this.hooks.changed();
   }
 
   leave(): void {
@@ -188,6 +207,7 @@ export class Open {
       this.shape = s.shape;
       for (const [turn] of this.stops()) this.stopping.delete(turn);
       if (s.title) this.hooks.titled(s.title);
+      if (s.settings !== this.settings) this.hooks.arranged((this.settings = s.settings));
       const at = s.nodes.findLast((n) => n.time !== "")?.time;
       if (at) this.hooks.said(at);
       if (s.deleted) this.hooks.deleted();

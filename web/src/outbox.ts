@@ -6,14 +6,19 @@ import { backoff } from "./sse.ts";
 
 export type Item = {
   key: string; // the Idempotency-Key
-  kind: "message" | "regenerate";
+  kind: "message" | "regenerate" | "reaction";
   conversation: string; // "" while the conversation is to be made
   draft: string; // names a conversation that is to be made; "" else
   text: string;
   edits?: string; // id of the activity that it replaces in a new branch
   parent?: string; // id of the activity that the reader saw last
   turn?: string; // to be answered again
+  on?: string; // id of the activity that a reaction is to
+  added?: string; // the reaction, or
+  removed?: string; // the one that is taken back
   bot?: string;
+  chosen?: { system: string; params: object }; // settings of a conversation that is to be made
+  home?: string; // region that a conversation which is to be made belongs to, the same for all tries
   created: number;
   activity?: string; // id, once accepted
   answer?: string; // the turn, once accepted
@@ -27,8 +32,8 @@ export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 export type OutboxOptions = {
   store: Store | null; // null: nothing outlives the page (storage refused)
-  create: (key: string, bot?: string) => Promise<{ id: string }>;
-  send: (item: Item) => Promise<{ id?: string; turn: string }>;
+  create: (key: string, item: Item) => Promise<{ id: string }>;
+  send: (item: Item) => Promise<{ id?: string; turn?: string }>;
   onChange: () => void;
   onUnauthenticated: () => void;
   onCreated?: (draft: string, id: string) => void;
@@ -205,7 +210,7 @@ export class Outbox {
   }
 
   private async make(item: Item): Promise<string> {
-    const { id } = await this.o.create(item.draft, item.bot);
+    const { id } = await this.o.create(item.draft, item);
     this.edit((items) => items.map((i) => (i.draft === item.draft && i.conversation === "" ? { ...i, conversation: id } : i)));
     this.o.onCreated?.(item.draft, id);
     return id;
@@ -243,7 +248,7 @@ function valid(v: unknown): v is Item {
     typeof v === "object" &&
     v !== null &&
     typeof i.key === "string" &&
-    (i.kind === "message" || i.kind === "regenerate") &&
+    (i.kind === "message" || i.kind === "regenerate" || i.kind === "reaction") &&
     typeof i.conversation === "string" &&
     typeof i.draft === "string" &&
     typeof i.text === "string"

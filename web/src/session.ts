@@ -1,15 +1,28 @@
 // Session is the page's state: who we are, what can be talked to, the list,
 // the conversation on screen, what waits to be sent. Components read it and
 // call it; it knows nothing of them.
-import { api, ApiError } from "./api.ts";
+import { api, ApiError, world } from "./api.ts";
 import { Bell } from "./bell.ts";
+import { Keep } from "./keep.ts";
 import { Outbox, type Item } from "./outbox.ts";
 import { Open } from "./open.ts";
+import type { Reaction } from "./conversation.ts";
 import { backoff } from "./sse.ts";
 import { choose, follow } from "./tree.ts";
-import type { Conversation, Hit, Info } from "./types.ts";
+import { titleFrom } from "./text.ts";
+import type { Conversation, Hit, Info, Params, Settings } from "./types.ts";
 import { uuid } from "./uuid.ts";
-import { words } from "./words.ts";
+import { paint } from "./theme.ts";
+import { speak, words } from "./words.ts";
+
+// Asked names the dialog that is open.
+export type Asked = "" | "preferences" | "keys" | "settings" | "tree";
+
+// Chosen is how the answers of a conversation are made.
+export type Chosen = { system: string; params: Params };
+
+// Toast is a short word about what was done, and how to undo it.
+export type Toast = { key: string; text: string; undo?: () => Promise<void> };
 
 export type Load = "idle" | "loading" | "ready" | "failed";
 
@@ -21,7 +34,9 @@ export class Session {
   login = false;
   online = typeof navigator === "undefined" || navigator.onLine;
 
-  list: Conversation[] = [];
+  list: Conversation[] = []; // what is not archived
+  pinned: Conversation[] = []; // of that, what is pinned, however old
+  archive: Conversation[] | null = null; // null: not on screen
   listLoad: Load = "idle";
   listNext = "";
 
@@ -29,12 +44,22 @@ export class Session {
   hits: Hit[] = [];
   searchLoad: Load = "idle";
 
+  worldOpen = recall("parley.world.open") === "1";
+
   draft = uuid(); // names the conversation that the empty page would begin
+  chosen: Chosen = { system: "", params: {} }; // for that conversation
   current: Open | null = null; // null: the empty page
   target = ""; // activity to show, from a search hit
+  marks: string[] = []; // what the search hit on screen has in common with the question
   announcement = "";
+  toast: Toast | null = null;
+  asked: Asked = ""; // the dialog of the whole page that is open
+  theme = recall("parley.theme"); // "" = the system's
+  tongue = recall("parley.language"); // "" = the browser's
 
   readonly outbox: Outbox;
+  private readonly keep = new Keep();
+  private keeping: ReturnType<typeof setTimeout> | undefined;
   private born = "";
   private readonly kept = new Map<string, Open>(); // newest last
   private searchNo = 0;
@@ -46,8 +71,9 @@ export class Session {
   constructor() {
     this.outbox = new Outbox({
       store: storage(),
-      create: async (key, bot) => {
-        const c = await api.create(key, bot);
+      create: async (key, item) => {
+        const c = await api.create(key, item.home, item.bot);
+        if (item.chosen) await api.change(c.id, item.chosen); // before anything is said in it
         this.insert(c);
         return c;
       },
@@ -78,11 +104,41 @@ export class Session {
     addEventListener("pageshow", (e) => {
       if (e.persisted) this.back();
     });
+    world.onChange = () => this.bell.ring();
+    world.onMove = () => this.moved();
+    world.watch(this.worldOpen);
     this.tidy();
     this.route();
+    void this.recallLists();
     void this.refreshInfo();
     void this.refreshList();
     void this.outbox.flush();
+  }
+
+  // recallLists shows the lists of the last visit until the node answers.
+  private async recallLists(): Promise<void> {
+    const kept = await this.keep.lists();
+    if (!kept || this.list.length > 0 || this.pinned.length > 0 || this.login) return;
+    this.list = kept.list;
+    this.pinned = kept.pinned;
+    if (this.listLoad === "failed") this.listLoad = "ready";
+    this.bell.ring();
+  }
+
+  private keepLists(): void {
+    if (this.info?.user) void this.keep.putLists(this.info.user, this.list, this.pinned);
+  }
+
+  // keepSoon keeps a conversation in this browser once it has come to rest.
+  private keepSoon(id: string): void {
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => {
+      const s = this.kept.get(id)?.state;
+      if (!s || s.deleted || s.settings.trashed || s.running().length > 0 || s.position === "") return;
+      this.keepLists();
+      const all = s.nodes.flatMap((n) => (n.activity ? [n.activity] : []));
+      if (all.length > 0) void this.keep.put(id, this.titleOf(id), all);
+    }, 1000);
   }
 
   // tidy drops what an earlier visit had acknowledged already, and takes up a
@@ -107,6 +163,25 @@ export class Session {
     this.bell.ring();
   }
 
+  // moved is called when another region serves us from now on.
+  private moved(): void {
+    this.outbox.resume();
+    this.current?.nudge(1000);
+    void this.refreshInfo();
+  }
+
+  // region is the one that serves us.
+  region(): string {
+    return world.here()?.name ?? this.info?.region ?? "";
+  }
+
+  showWorld(on: boolean): void {
+    this.worldOpen = on;
+    remember("parley.world.open", on ? "1" : "");
+    world.watch(on);
+    this.bell.ring();
+  }
+
   private visible(): void {
     if (document.visibilityState === "hidden") {
       this.current?.hide();
@@ -128,11 +203,21 @@ export class Session {
   }
 
   // go shows a conversation ("" = the empty page) and writes the address.
-  go(id: string, activity = ""): void {
+  go(id: string, activity = "", marks: string[] = []): void {
     this.target = activity;
+    this.marks = marks;
     const to = place(id);
     if (location.pathname !== to) history.pushState(null, "", to);
     this.show(id);
+  }
+
+  // step goes to the conversation that many places down the list.
+  step(by: number): void {
+    const pinned = new Set(this.pinned.map((c) => c.id));
+    const all = [...this.pinned, ...this.list.filter((c) => !pinned.has(c.id))];
+    const i = all.findIndex((c) => c.id === this.current?.id);
+    const to = all[i < 0 ? 0 : i + by];
+    if (to) this.go(to.id);
   }
 
   private show(id: string): void {
@@ -162,9 +247,13 @@ export class Session {
       changed: () => {
         this.reveal();
         this.settle(id);
+        this.keepSoon(id);
+        if (this.kept.get(id)?.missing) void this.keep.drop(id);
         this.bell.ring();
       },
+      kept: () => this.keep.conversation(id),
       titled: (title: string) => this.patch(id, { title }),
+      arranged: (s: Settings) => this.arranged(id, s),
       said: (at: string) => this.patch(id, { updated: at }),
       deleted: () => this.removed(id),
       unauthenticated: () => void this.unauthenticated(),
@@ -182,7 +271,8 @@ export class Session {
   // reveal turns to the branch that holds the activity of a search hit.
   private reveal(): void {
     const c = this.current;
-    const node = this.target ? c?.state.byId.get(this.target) : undefined;
+    const node = this.target ? c?.state.shown(this.target) : undefined;
+    if (node && node.id !== this.target) this.target = node.id; // what was found is about it
     if (c && node) c.choice = choose(c.state, c.choice, node);
   }
 
@@ -192,7 +282,7 @@ export class Session {
     if (!state) return;
     for (const i of this.outbox.items()) {
       if (i.conversation !== id) continue;
-      const seen = i.kind === "message" ? (i.activity ? state.byId.has(i.activity) : state.byKey.has(i.key)) : i.answer !== undefined && state.turns.has(i.answer);
+      const seen = i.kind === "reaction" ? i.activity !== undefined : i.kind === "message" ? (i.activity ? state.byId.has(i.activity) : state.byKey.has(i.key)) : i.answer !== undefined && state.turns.has(i.answer);
       if (seen) this.outbox.settle(i.key);
     }
   }
@@ -210,6 +300,8 @@ export class Session {
       draft: c ? "" : this.draft,
       text,
       edits,
+      home: c ? undefined : this.region(),
+      chosen: c || (this.chosen.system === "" && Object.keys(this.chosen.params).length === 0) ? undefined : this.chosen,
       parent: edits ? undefined : steps.findLast((s) => s.node.id !== "")?.node.id,
       created: Date.now(),
     });
@@ -243,7 +335,42 @@ export class Session {
     this.bell.ring();
   }
 
-  private async submit(item: Item): Promise<{ id?: string; turn: string }> {
+  // react says what the reader thinks of an answer; the same again takes it
+  // back. It goes out as messages do, and is a fact of the log.
+  react(id: string, what: Reaction, why = ""): void {
+    const c = this.current;
+    const was = this.reactionTo(id);
+    if (!c || id === "") return;
+    const back = was === what && why === "";
+    this.outbox.add({
+      key: uuid(),
+      kind: "reaction",
+      conversation: c.id,
+      draft: "",
+      text: why,
+      on: id,
+      ...(back ? { removed: what } : { added: what }),
+      created: Date.now(),
+    });
+  }
+
+  // reactionTo is what the reader thinks of an activity, as far as he has said.
+  reactionTo(id: string): Reaction | undefined {
+    const waiting = this.outbox.items().findLast((i) => i.kind === "reaction" && i.on === id && i.failed === undefined);
+    if (waiting) return waiting.added as Reaction | undefined;
+    return this.current?.state.byId.get(id)?.reaction;
+  }
+
+  private async submit(item: Item): Promise<{ id?: string; turn?: string }> {
+    if (item.kind === "reaction") {
+      return api.send(item.conversation, item.key, {
+        type: "messageReaction",
+        replyToId: item.on,
+        ...(item.added ? { reactionsAdded: [{ type: item.added }] } : {}),
+        ...(item.removed ? { reactionsRemoved: [{ type: item.removed }] } : {}),
+        ...(item.text ? { text: item.text } : {}),
+      });
+    }
     if (item.kind === "regenerate") return api.regenerate(item.conversation, item.turn ?? "", item.key);
     const parley = { ...(item.edits ? { edits: item.edits } : {}), ...(item.parent ? { parent: item.parent } : {}) };
     const done = await api.send(item.conversation, item.key, {
@@ -268,13 +395,17 @@ export class Session {
       history.replaceState(null, "", place(id));
       this.show(id);
     }
-    if (this.draft === draft) this.draft = uuid();
+    if (this.draft === draft) {
+      this.draft = uuid();
+      this.chosen = { system: "", params: {} };
+    }
   }
 
   // waiting lists what was asked for here and is not in the log yet.
   waiting(): Item[] {
     const c = this.current;
     return this.outbox.items().filter((i) => {
+      if (i.kind === "reaction") return false; // seen at what it is to
       if (!c) return i.conversation === "" && i.draft === this.draft;
       if (i.conversation !== c.id) return false;
       if (i.kind === "regenerate") return i.answer === undefined || !c.state.turns.has(i.answer);
@@ -290,7 +421,8 @@ export class Session {
     this.listLoad = before === "ready" ? "ready" : "loading";
     this.bell.ring();
     try {
-      const page = await api.conversations();
+      const [page, pinned] = await Promise.all([api.conversations(""), api.conversations("pinned")]);
+      this.pinned = pinned.conversations ?? [];
       const fresh = page.conversations ?? [];
       const ids = new Set(fresh.map((c) => c.id));
       const oldest = when(fresh.at(-1)?.updated);
@@ -299,6 +431,7 @@ export class Session {
       if (rest.length === 0) this.listNext = page.next ?? "";
       this.list = [...fresh, ...rest];
       this.listLoad = "ready";
+      this.keepLists();
     } catch (err) {
       this.listLoad = this.list.length > 0 ? "ready" : "failed";
       if (err instanceof ApiError && err.status === 401) void this.unauthenticated();
@@ -309,7 +442,7 @@ export class Session {
   async older(): Promise<void> {
     if (!this.listNext) return;
     try {
-      const page = await api.conversations(this.listNext);
+      const page = await api.conversations("", this.listNext);
       const known = new Set(this.list.map((c) => c.id));
       this.list = [...this.list, ...(page.conversations ?? []).filter((c) => !known.has(c.id))];
       this.listNext = page.next ?? "";
@@ -320,8 +453,23 @@ export class Session {
   }
 
   titleOf(id: string): string {
-    const c = this.kept.get(id)?.state.title || this.list.find((x) => x.id === id)?.title;
-    return c || words.untitled;
+    return this.kept.get(id)?.state.title || this.known(id)?.title || words.untitled;
+  }
+
+  // known is what the lists hold of a conversation.
+  known(id: string): Conversation | undefined {
+    for (const list of [this.list, this.pinned, this.archive ?? []]) {
+      const c = list.find((x) => x.id === id);
+      if (c) return c;
+    }
+    return undefined;
+  }
+
+  // proposals are titles that suit what was said.
+  proposals(id: string): string[] {
+    const said = this.kept.get(id)?.state.nodes.filter((n) => n.role === "user" && n.text.trim() !== "") ?? [];
+    const all = [said[0], said.at(-1)].map((n) => titleFrom(n?.text ?? "")).filter((t) => t !== "" && t !== this.titleOf(id));
+    return [...new Set(all)];
   }
 
   private insert(c: Conversation): void {
@@ -331,33 +479,167 @@ export class Session {
   }
 
   private patch(id: string, change: Partial<Conversation>): void {
-    const old = this.list.find((c) => c.id === id);
-    if (!old) return;
-    const c = { ...old, ...change };
-    if (change.updated && when(change.updated) <= when(old.updated)) c.updated = old.updated;
-    if (c.title === old.title && c.updated === old.updated) return;
-    this.list = this.list.map((x) => (x.id === id ? c : x)).sort((a, b) => when(b.updated) - when(a.updated));
-    this.bell.ring();
+    const in_ = (list: Conversation[]): Conversation[] => {
+      const old = list.find((c) => c.id === id);
+      if (!old) return list;
+      const c = { ...old, ...change };
+      if (change.updated && when(change.updated) <= when(old.updated)) c.updated = old.updated;
+      if (c.title === old.title && c.updated === old.updated) return list;
+      return list.map((x) => (x.id === id ? c : x)).sort(newestFirst);
+    };
+    const was = [this.list, this.pinned, this.archive];
+    this.list = in_(this.list);
+    this.pinned = in_(this.pinned);
+    this.archive = this.archive && in_(this.archive);
+    if (was[0] !== this.list || was[1] !== this.pinned || was[2] !== this.archive) this.bell.ring();
   }
 
   async rename(id: string, title: string): Promise<void> {
-    await api.rename(id, title);
+    await api.change(id, { title });
     this.patch(id, { title });
     const open = this.kept.get(id);
     if (open) open.state.title = title;
     this.bell.ring();
   }
 
-  async remove(id: string): Promise<void> {
-    await api.remove(id);
-    this.removed(id);
-    if (this.current?.id === id) this.go("");
+  async pin(id: string, on: boolean): Promise<void> {
+    await this.arrange(id, { pinned: on });
+  }
+
+  async shelve(id: string, on: boolean): Promise<void> {
+    const title = this.titleOf(id);
+    if (!(await this.arrange(id, { archived: on }))) return;
+    this.tell(on ? words.archived(title) : words.unarchived(title), async () => void (await this.arrange(id, { archived: !on })));
+  }
+
+  // trash deletes a conversation; for a while it can be taken back.
+  async trash(id: string): Promise<void> {
+    const title = this.titleOf(id);
+    if (!(await this.arrange(id, { trashed: true }))) return;
+    void this.keep.drop(id);
+    const here = this.current?.id === id;
+    if (here) this.go("");
+    this.tell(words.trashed(title), async () => {
+      if ((await this.arrange(id, { trashed: false })) && here && this.current === null) this.go(id);
+    });
+  }
+
+  async restore(id: string): Promise<void> {
+    if (await this.arrange(id, { trashed: false })) this.toast = null;
+    this.bell.ring();
+  }
+
+  // configure says how the next answers of a conversation are made.
+  async configure(open: Open | null, change: Chosen): Promise<void> {
+    if (open) await api.change(open.id, change); // the log tells the rest
+    else this.chosen = change;
+    this.bell.ring();
+  }
+
+  // settings are those of a conversation, or of the one that the empty page
+  // would begin.
+  settings(open: Open | null): Chosen {
+    return open ? open.state.settings : this.chosen;
+  }
+
+  // find brings a message of the conversation on screen into view.
+  find(activity: string): void {
+    this.target = activity;
+    this.marks = [];
+    this.bell.ring();
+  }
+
+  // arrange changes what is chosen for a conversation, first on screen; it
+  // reports whether the log has it.
+  private async arrange(id: string, change: Partial<Settings>): Promise<boolean> {
+    const before = this.known(id);
+    this.arranged(id, change, before);
+    try {
+      await api.change(id, change);
+      void this.refreshList();
+      return true;
+    } catch (err) {
+      if (err instanceof ApiError && err.status === 401) void this.unauthenticated();
+      this.tell(words.notDone(err instanceof ApiError ? err.message : ""));
+      void this.refreshList();
+      return false;
+    } finally {
+      if (this.archive) void this.showArchive(true);
+    }
+  }
+
+  // arranged puts a conversation where its settings say, in the lists at hand.
+  private arranged(id: string, s: Partial<Settings>, c = this.known(id)): void {
+    if (!c) return;
+    const now = { ...c, pinned: s.pinned ?? c.pinned, archived: s.archived ?? c.archived };
+    const put = (list: Conversation[], there: boolean): Conversation[] => {
+      const rest = list.filter((x) => x.id !== id);
+      return there ? [...rest, now].sort(newestFirst) : rest;
+    };
+    const gone = s.trashed === true;
+    this.list = put(this.list, !gone && !now.archived);
+    this.pinned = put(this.pinned, !gone && !now.archived && now.pinned === true);
+    this.archive = this.archive && put(this.archive, !gone && now.archived === true);
+    if (gone) this.hits = this.hits.filter((h) => h.conversation !== id);
+    this.bell.ring();
+  }
+
+  // showArchive opens the list of what is archived, or closes it.
+  async showArchive(on: boolean): Promise<void> {
+    if (!on) this.archive = null;
+    else {
+      this.archive ??= [];
+      try {
+        const all: Conversation[] = [];
+        for (let next: string | undefined = ""; next !== undefined && all.length < 500; ) {
+          const page: { conversations: Conversation[]; next?: string } = await api.conversations("archived", next);
+          all.push(...(page.conversations ?? []));
+          next = page.next || undefined;
+        }
+        if (this.archive) this.archive = all;
+      } catch (err) {
+        this.tell(words.notDone(err instanceof ApiError ? err.message : ""));
+      }
+    }
+    this.bell.ring();
+  }
+
+  ask(what: Asked): void {
+    this.asked = what;
+    this.bell.ring();
+  }
+
+  paint(theme: string): void {
+    this.theme = theme;
+    remember("parley.theme", theme);
+    paint(theme);
+    this.bell.ring();
+  }
+
+  speak(tongue: string): void {
+    this.tongue = tongue;
+    remember("parley.language", tongue);
+    speak(tongue);
+    this.bell.ring();
+  }
+
+  tell(text: string, undo?: () => Promise<void>): void {
+    this.toast = { key: uuid(), text, undo };
+    this.bell.ring();
+  }
+
+  hush(key: string): void {
+    if (this.toast?.key === key) this.toast = null;
+    this.bell.ring();
   }
 
   private removed(id: string): void {
     this.list = this.list.filter((c) => c.id !== id);
+    this.pinned = this.pinned.filter((c) => c.id !== id);
+    this.archive = this.archive && this.archive.filter((c) => c.id !== id);
     this.hits = this.hits.filter((h) => h.conversation !== id);
     this.outbox.forget(id);
+    void this.keep.drop(id);
     if (this.current?.id !== id) this.kept.delete(id);
     this.bell.ring();
   }
@@ -398,6 +680,7 @@ export class Session {
       this.infoFailed = false;
       this.problem = "";
       this.infoTries = 0;
+      if (this.listLoad === "ready") this.keepLists();
     } catch (err) {
       this.infoFailed = true;
       this.problem = err instanceof ApiError ? err.message : "";
@@ -433,6 +716,8 @@ export class Session {
 
   async enter(key: string): Promise<void> {
     await api.login(key);
+    world.forget();
+    world.watch(this.worldOpen);
     this.login = false;
     this.resume();
   }
@@ -453,11 +738,31 @@ export const place = (id: string): string => (id === "" ? "/" : `/c/${encodeURIC
 // texts cannot be compared.
 const when = (s: string | undefined): number => Date.parse(s ?? "") || 0;
 
+const newestFirst = (a: Conversation, b: Conversation): number => when(b.updated) - when(a.updated) || (a.id < b.id ? 1 : -1);
+
 function decode(s: string): string {
   try {
     return decodeURIComponent(s);
   } catch {
     return s;
+  }
+}
+
+// remember keeps a choice of the reader for the next visit, where it may.
+export function remember(slot: string, value: string): void {
+  try {
+    if (value === "") localStorage.removeItem(slot);
+    else localStorage.setItem(slot, value);
+  } catch {
+    // It is forgotten with the page.
+  }
+}
+
+export function recall(slot: string): string {
+  try {
+    return localStorage.getItem(slot) ?? "";
+  } catch {
+    return "";
   }
 }
 

@@ -68,7 +68,12 @@ export type ReaderOptions = {
   onMessage: (m: Message) => void;
   onChunk?: () => void; // after all messages of one piece
   onLink: (l: Link) => void;
-  fetch?: typeof fetch;
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
+  // doubt is asked when a live connection has been quiet for longer than
+  // quiet() ms; if it says false the connection counts as lost.
+  quiet?: () => number;
+  doubt?: () => Promise<boolean>;
+  most?: () => number; // ms, the longest wait between two tries
   silence?: number; // ms without a byte after which a connection counts as lost
   connect?: number; // ms until the headers must be here
 };
@@ -112,6 +117,20 @@ export class Reader {
     if (this.link.state === "waiting" || Date.now() - this.heard > quiet) this.again();
   }
 
+  // doubting looks, while a connection is quiet, whether there is somebody at
+  // its other end: one that hangs or was cut off says nothing for ever.
+  private doubting(abort: AbortController): ReturnType<typeof setInterval> | undefined {
+    const { quiet, doubt } = this.o;
+    if (!quiet || !doubt) return undefined;
+    let asked = 0;
+    return setInterval(() => {
+      const now = Date.now();
+      if (now - Math.max(this.heard, asked) < quiet()) return;
+      asked = now;
+      void doubt().then((ok) => ok || abort.abort());
+    }, 250);
+  }
+
   private say(l: Link): void {
     this.link = l;
     this.o.onLink(l);
@@ -123,12 +142,11 @@ export class Reader {
     this.say({ state: "connecting" });
     const silence = this.o.silence ?? 45_000;
     let watch = setTimeout(() => abort.abort(), this.o.connect ?? 10_000);
+    let doubts: ReturnType<typeof setInterval> | undefined;
     let status = 0;
     try {
       const res = await (this.o.fetch ?? fetch)(this.o.url(), {
         headers: { Accept: "text/event-stream" },
-        credentials: "same-origin",
-        cache: "no-store",
         signal: abort.signal,
       });
       status = res.status;
@@ -138,6 +156,7 @@ export class Reader {
       const parser = new Parser();
       this.heard = Date.now();
       this.say({ state: "live" });
+      doubts = this.doubting(abort);
       for (;;) {
         clearTimeout(watch);
         watch = setTimeout(() => abort.abort(), silence);
@@ -155,6 +174,7 @@ export class Reader {
       // A lost line, a refusal or our own abort; what follows is the same.
     } finally {
       clearTimeout(watch);
+      clearInterval(doubts);
     }
     if (this.ended || this.abort !== abort) return;
     abort.abort();
@@ -163,7 +183,7 @@ export class Reader {
       this.say({ state: "closed", status });
       return;
     }
-    const wait = backoff(this.tries++);
+    const wait = backoff(this.tries++, this.o.most?.());
     this.say({ state: "waiting", until: Date.now() + wait });
     this.timer = setTimeout(() => void this.open(), wait);
   }

@@ -37,3 +37,14 @@ function unitsOf(s: string, n: number): number {
   }
   return i;
 }
+
+// titleFrom proposes a title for what begins with a text: its first words.
+export function titleFrom(text: string, most = 48): string {
+  const line = text.split(/\s+/).filter((w) => w !== "").join(" ");
+  const all = [...line];
+  if (all.length <= most) return line;
+  let cut = all.slice(0, most).join("");
+  const i = cut.lastIndexOf(" ");
+  if (i > most / 2) cut = cut.slice(0, i);
+  return cut.replace(/[ ,.;:]+$/, "") + "…";
+}

@@ -94,3 +94,45 @@ export function follow(state: ConversationState, choice: Choice): Map<string, st
   for (const n of ancestors(state)) out.delete(placeOf(state, n));
   return out;
 }
+
+export type Row = { node: Node; depth: number; version: number; versions: number; shown: boolean };
+
+// outline lists every message of the tree, each under the one it follows. It
+// goes deeper only where the tree branches, so that a long conversation without
+// branches is one column.
+export function outline(state: ConversationState, shown: ReadonlySet<Node>): Row[] {
+  const kids = new Map<string, Node[]>();
+  for (const n of state.nodes) {
+    const parent = n.parent !== "" && state.byId.has(n.parent) ? n.parent : "";
+    const list = kids.get(parent);
+    if (list) list.push(n);
+    else kids.set(parent, [n]);
+  }
+  const out: Row[] = [];
+  const seen = new Set<Node>();
+  const todo: { node: Node; depth: number; version: number; versions: number }[] = [];
+  const put = (parent: string, depth: number): void => {
+    const all = kids.get(parent) ?? [];
+    const deeper = all.length > 1 ? depth + 1 : depth;
+    for (let i = all.length - 1; i >= 0; i--) todo.push({ node: all[i]!, depth: deeper, version: i + 1, versions: all.length });
+  };
+  put("", 0);
+  for (let r = todo.pop(); r; r = todo.pop()) {
+    if (seen.has(r.node)) continue;
+    seen.add(r.node);
+    out.push({ ...r, shown: shown.has(r.node) });
+    if (r.node.id !== "") put(r.node.id, r.depth);
+  }
+  return out;
+}
+
+// branched reports whether there is more than one way through the tree.
+export function branched(state: ConversationState): boolean {
+  const first = new Set<string>();
+  for (const n of state.nodes) {
+    const place = `${n.role} ${n.parent}`;
+    if (first.has(place)) return true;
+    first.add(place);
+  }
+  return false;
+}

@@ -21,6 +21,8 @@ export type Activity = {
   from?: Account;
   text?: string;
   replyToId?: string;
+  reactionsAdded?: { type: string }[]; // of a messageReaction, to the activity in replyToId
+  reactionsRemoved?: { type: string }[];
   channelData?: { parley?: Meta; client?: { key?: string } };
 };
 
@@ -40,10 +42,30 @@ export type TurnEvent = {
 export type DeltaEvent = { turn: string; offset: number; text: string };
 export type ResumedEvent = { turn: string; attempt: number; offset: number; policy: string };
 
-export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string };
+export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean };
+
+// Params of sampling, as the API names them; what is absent is the bot's.
+export type Params = { temperature?: number; top_p?: number; max_tokens?: number; seed?: number };
+
+// Settings are what the reader chose for a conversation.
+export type Settings = { pinned: boolean; archived: boolean; trashed: boolean; system: string; model: string; params: Params };
+export type Shelf = "" | "pinned" | "archived";
 export type Hit = { conversation: string; title: string; activity: string; snippet: string; at: string };
 
+// Region is a region of the service as the node that was asked sees it.
+export type Region = {
+  name: string;
+  role: "full" | "witness";
+  state: "serving" | "degraded" | "leaving" | "down" | "witness";
+  here?: boolean; // the node that was asked is in it
+  leads: string[]; // regions whose log is led from here
+  lag: number; // most entries that a copy of the log here is behind
+  address?: string;
+  nodes: { name: string; alive: boolean; seen?: string; turns: number; live: number }[];
+};
+
 export type Info = {
+  user?: string;
   version?: string;
   region?: string;
   engine?: { name?: string; model?: string; demo?: boolean; ready?: boolean; problem?: string };

@@ -1,112 +1,27 @@
-// Every text of the page, in one place so that it can become a catalogue.
+// The page's texts in the reader's language. `words` changes with speak; what
+// is on screen is drawn again then.
+import { de } from "./words/de.ts";
+import { en } from "./words/en.ts";
 
-const ordinals = ["", "next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+export type Words = typeof en;
 
-const plain = (n: number, digits = 1): string => n.toFixed(digits).replace(/\.0$/, "");
-
-const sentence = (s: string): string => {
-  const t = s.trim().replace(/[.\s]+$/, "");
-  return t === "" ? "" : `${t[0]!.toUpperCase()}${t.slice(1)}.`;
+// languages are the catalogues there are, each by its own name.
+export const languages: Record<string, { name: string; words: Words }> = {
+  en: { name: "English", words: en },
+  de: { name: "Deutsch", words: de },
 };
 
-export const words = {
-  product: "Parley",
-  connecting: "Connecting…",
-  newChat: "New conversation",
-  search: "Search everything said",
-  searchNone: "Nothing found.",
-  searching: "Searching…",
-  clearSearch: "Clear the search",
-  conversations: "Conversations",
-  noConversations: "No conversations yet. Ask something, and it is kept here.",
-  older: "Show older ones",
-  listFailed: "The list could not be loaded.",
-  untitled: "New conversation",
-  menu: "Conversations",
-  closeMenu: "Close the list",
-  skip: "Skip to the message box",
-  more: (title: string) => `More for “${title}”`,
-  moreHere: "More for this conversation",
-  rename: "Rename",
-  remove: "Delete",
-  exportMd: "Export as Markdown",
-  exportJson: "Export as JSON",
-  cancel: "Cancel",
-  save: "Save",
-  renameTitle: "Rename this conversation",
-  titleLabel: "Title",
-  removeTitle: "Delete this conversation?",
-  removeText: (title: string) => `“${title}” is forgotten for good: its messages, its answers, its place in the search.`,
-  removeFailed: "It could not be deleted.",
-  renameFailed: "It could not be renamed.",
-  greeting: "What do you want to talk about?",
-  greetingText: "Whatever happens to the line, the tab or the server: an answer that began is finished, once, and waits here.",
-  compose: "Message",
-  composeHint: "Enter sends, Shift+Enter begins a new line",
-  tooLong: "This is too long to be sent; the limit is",
-  send: "Send",
-  stop: "Stop",
-  stopping: "Stopping…",
-  you: "You said",
-  answered: "Parley answered",
-  latest: "Jump to the latest",
-  copy: "Copy",
-  copied: "Copied",
-  copyFailed: "Not copied",
-  wrap: "Wrap",
-  edit: "Edit",
-  editLabel: "Edit your message",
-  sendEdit: "Send as a new branch",
-  regenerate: "Answer again",
-  tryAgain: "Try again",
-  discard: "Discard",
-  previous: "Previous version",
-  next: "Next version",
-  version: (i: number, n: number) => `${i}/${n}`,
-  versionLong: (i: number, n: number) => `Version ${i} of ${n}`,
-  loading: "Loading the conversation…",
-  missing: "There is no such conversation here.",
-  missingText: "It was deleted, or it belongs to another session.",
-  deleted: "This conversation was deleted.",
-  startNew: "Start a new one",
-  code: "code",
-  image: (alt: string) => (alt ? `Picture: ${alt}` : "Picture"),
-  imageNote: "not loaded from elsewhere; opens in a new tab",
-  offline: "No connection. What you send waits here and goes out by itself.",
-  lostWaiting: "Connection lost. What you send waits here; trying again…",
-  notStored: "This browser keeps nothing for this page: what waits here is lost if you close it.",
-  demo: (why: string) => `Demonstration engine: these answers are canned, not from a language model. ${sentence(why)}`.trim(),
-  noEngine: (why: string) => `No language model answers. ${sentence(why)}`.trim(),
-  gettingReady: (why: string) => `The language model is getting ready. ${sentence(why)}`.trim(),
-  login: "This node wants a key",
-  loginText: "It listens on an address that others can reach, so it asks who you are. Whoever started it has the key.",
-  key: "Key",
-  enter: "Enter",
-  entering: "Checking…",
-  wrongKey: "That key is not right.",
-  loginFailed: "The node could not be asked. Try again.",
-  sending: "sending",
-  waitingNet: (s: number) => (s > 0 ? `not sent yet, tries again in ${s} s` : "not sent yet, trying again"),
-  waitingWhy: (why: string, s: number) => `${why.replace(/[.\s]+$/, "")}; tries again ${s > 0 ? `in ${s} s` : "now"}`,
-  accepted: "sent",
-  notSent: (why: string) => `not sent: ${why}`,
-  queued: (ahead: number) => (ahead <= 0 ? "queued, next" : `queued ${ordinals[ahead + 1] ?? `behind ${ahead}`}`),
-  answering: (where: string) => (where ? `answering from ${where}` : "answering"),
-  thinking: (where: string) => (where ? `reading your message in ${where}` : "reading your message"),
-  unheard: "no connection; the answer goes on without us",
-  resumed: (s: number | null) => (s === null ? "resumed" : `resumed after ${plain(s)} s`),
-  stopped: "stopped",
-  failed: (why: string) => (why ? `failed: ${why}` : "failed"),
-  demonstration: "demonstration",
-  cutShort: "ended at the length limit",
-  asking: "asking again",
-  attempts: (n: number) => `${n} attempts`,
-  announceStart: "An answer begins.",
-  announceDone: (text: string) => `Answer: ${text}`,
-  announceFailed: "The answer failed.",
-  announceStopped: "The answer was stopped.",
-  today: "Today",
-  yesterday: "Yesterday",
-  week: "Last seven days",
-  earlier: "Earlier",
-};
+export let words: Words = en;
+export let language = "en"; // of the words
+export let locale: string | undefined; // of numbers and dates; undefined: the browser's
+
+// speak takes the catalogue of a language; "" is the first of the browser's
+// that there is.
+export function speak(chosen: string, wanted: readonly string[] = typeof navigator === "undefined" ? [] : navigator.languages): void {
+  const known = (tag: string): string => tag.toLowerCase().split("-")[0]!;
+  language = chosen in languages ? chosen : (wanted.map(known).find((l) => l in languages) ?? "en");
+  words = languages[language]!.words;
+  // Dates of a browser that speaks another form of the language stay its own.
+  locale = wanted.find((w) => known(w) === language) ?? language;
+  if (typeof document !== "undefined") document.documentElement.lang = language;
+}

@@ -19,9 +19,9 @@ export async function browser() {
 
 export class Page {
   // open begins a session of its own unless a context is given.
-  static async open(browser, url, { context, width = 1024, height = 768, path = "/", dark = false } = {}) {
+  static async open(browser, url, { context, workers = "block", width = 1024, height = 768, path = "/", dark = false } = {}) {
     const p = new Page();
-    p.context = context ?? (await browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" }));
+    p.context = context ?? (await browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", serviceWorkers: workers }));
     p.page = await p.context.newPage();
     p.url = url;
     p.errors = [];

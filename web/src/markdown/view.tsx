@@ -85,7 +85,7 @@ function element(t: Token, children: ComponentChild[]): ComponentChild[] {
     }
     case "table":
       return [
-        h("div", { class: "table", tabIndex: 0, role: "region", "aria-label": "Table" }, h("table", { dir: "auto" }, ...children)),
+        h("div", { class: "table", tabIndex: 0, role: "region", "aria-label": words.table }, h("table", { dir: "auto" }, ...children)),
       ];
     case "th":
     case "td":

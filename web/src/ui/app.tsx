@@ -1,19 +1,28 @@
 // The page: list, header, banners, messages, message box.
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { world } from "../api.ts";
+import type { Open } from "../open.ts";
 import type { Session } from "../session.ts";
-import { words } from "../words.ts";
+import { listen } from "../keys.ts";
+import { branched } from "../tree.ts";
+import { language, words } from "../words.ts";
+import { Branches, Settings } from "./dialogs.tsx";
 import { Composer } from "./composer.tsx";
-import { useBell, useMedia } from "./hooks.ts";
+import { Keys, Preferences } from "./preferences.tsx";
+import { copy, useBell, useMedia } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { Login } from "./login.tsx";
 import { More } from "./menu.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import { Thread } from "./thread.tsx";
+import { ToastView } from "./toast.tsx";
+import { Where, WorldPanel } from "./world.tsx";
 
 export function App({ session }: { session: Session }): VNode {
   useBell(session.bell);
   const narrow = useMedia("(max-width: 52rem)");
+  const phone = useMedia("(max-width: 34rem)");
   const [list, setList] = useState(false);
   const menu = useRef<HTMLButtonElement>(null);
   const open = session.current;
@@ -21,13 +30,27 @@ export function App({ session }: { session: Session }): VNode {
   useEffect(() => {
     document.title = open ? `${title} · ${words.product}` : words.product;
   }, [title, open]);
+  useEffect(
+    () =>
+      listen(session, (act) => {
+        if (act === "search") {
+          if (narrow) setList(true);
+          setTimeout(() => document.querySelector<HTMLElement>(".search input")?.focus(), 0);
+        } else if (act === "compose") document.getElementById("compose")?.focus();
+        else if (act === "copy") {
+          const text = session.current?.path().findLast((s) => s.node.role === "bot")?.node.text;
+          if (text) void copy(text).then((ok) => session.tell(ok ? words.copied : words.copyFailed));
+        }
+      }),
+    [narrow],
+  );
   if (session.login) return <Login session={session} />;
   const close = (): void => {
     if (list && narrow) menu.current?.focus();
     setList(false);
   };
   return (
-    <div class="app">
+    <div key={language} class={`app${session.worldOpen && world.here() ? " with-world" : ""}`}>
       <a class="skip" href="#compose">
         {words.skip}
       </a>
@@ -51,18 +74,52 @@ export function App({ session }: { session: Session }): VNode {
           <h1 dir="auto" title={open ? title : undefined}>
             {open ? title : words.newChat}
           </h1>
+          <Where session={session} />
           <Model session={session} />
-          {open && !open.missing && !open.state.deleted ? <More session={session} id={open.id} title={title} label={words.moreHere} /> : null}
+          {!open || (!open.missing && !open.state.deleted && !open.state.settings.trashed) ? (
+            <Tools session={session} open={open} phone={phone} />
+          ) : null}
+          {open && !open.missing && !open.state.deleted ? <More session={session} id={open.id} title={title} label={words.moreHere} tools={phone} /> : null}
         </header>
         <EngineNote session={session} />
         <Thread session={session} open={open} />
         <LineNote session={session} />
+        <ToastView session={session} />
         <Composer session={session} open={open} />
       </main>
+      <WorldPanel session={session} />
+      {session.asked === "preferences" ? <Preferences session={session} /> : null}
+      {session.asked === "keys" ? <Keys session={session} /> : null}
       <div class="vh" role="status" aria-live="polite">
         {session.announcement}
       </div>
     </div>
+  );
+}
+
+// Tools are what concerns the whole conversation on screen.
+// Where there is no room for them they are in the menu.
+function Tools({ session, open, phone }: { session: Session; open: Open | null; phone: boolean }): VNode {
+  const box = session.asked;
+  const setBox = (what: "settings" | "tree" | ""): void => session.ask(what);
+  const { system, params } = session.settings(open);
+  const own = system !== "" || Object.keys(params).length > 0;
+  const label = own ? words.settingsSet : words.settings;
+  return (
+    <>
+      {open && !phone && branched(open.state) ? (
+        <button type="button" class="quiet square" aria-label={words.tree} title={words.tree} aria-haspopup="dialog" onClick={() => setBox("tree")}>
+          <Icon name="tree" />
+        </button>
+      ) : null}
+      {open && phone ? null : (
+        <button type="button" class={`quiet square${own ? " own" : ""}`} aria-label={label} title={label} aria-haspopup="dialog" onClick={() => setBox("settings")}>
+          <Icon name="tune" />
+        </button>
+      )}
+      {box === "settings" ? <Settings session={session} open={open} onClose={() => setBox("")} /> : null}
+      {box === "tree" && open ? <Branches session={session} open={open} onClose={() => setBox("")} /> : null}
+    </>
   );
 }
 

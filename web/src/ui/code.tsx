@@ -1,12 +1,14 @@
-// A block of code with its language, copy and wrap.
+// A block of code with its language and colours: copy, wrap, keep as a file.
 import type { VNode } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { fileName, highlight } from "../markdown/highlight.ts";
 import { words } from "../words.ts";
-import { copy } from "./hooks.ts";
+import { copy, save } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 
 export function CodeBlock({ text, lang }: { text: string; lang: string }): VNode {
   const [wrap, setWrap] = useState(false);
+  const pieces = useMemo(() => highlight(text, lang), [text, lang]);
   return (
     <div class={`code${wrap ? " wrap" : ""}`} dir="ltr">
       <div class="code-bar">
@@ -15,10 +17,13 @@ export function CodeBlock({ text, lang }: { text: string; lang: string }): VNode
           <Icon name="wrap" />
           {words.wrap}
         </button>
+        <button type="button" class="quiet" aria-label={words.download} title={words.download} onClick={() => save(fileName(lang), text)}>
+          <Icon name="download" />
+        </button>
         <CopyButton text={text} label />
       </div>
       <pre tabIndex={0} role="region" aria-label={lang || words.code}>
-        <code>{text}</code>
+        <code>{pieces.map((p) => (p.kind === "" ? p.text : <span class={`c-${p.kind}`}>{p.text}</span>))}</code>
       </pre>
     </div>
   );

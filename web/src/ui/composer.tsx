@@ -91,6 +91,11 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
             if (e.key === "Enter" && !e.shiftKey && !e.isComposing && e.keyCode !== 229) {
               e.preventDefault();
               send();
+            } else if (e.key === "ArrowUp" && text === "" && !e.shiftKey && !e.altKey && !e.ctrlKey && !e.metaKey) {
+              const mine = [...document.querySelectorAll<HTMLElement>("article.said:not(.waiting) [data-edit]")].at(-1);
+              if (!mine) return;
+              e.preventDefault();
+              mine.click();
             }
           }}
         />

@@ -51,3 +51,13 @@ export async function copy(text: string): Promise<boolean> {
   area.remove();
   return ok;
 }
+
+// save hands a text to the reader as a file.
+export function save(name: string, text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  const a = document.createElement("a");
+  a.href = url;
+  a.download = name;
+  a.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

@@ -1,17 +1,27 @@
-// What can be done with a conversation: a small menu, and the two questions
-// that it leads to.
+// What can be done with a conversation: a small menu, and the question that it
+// leads to.
 import type { VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
 import type { Session } from "../session.ts";
+import { branched } from "../tree.ts";
 import { words } from "../words.ts";
 import { Icon } from "./icons.tsx";
 
-type Props = { session: Session; id: string; title: string; label: string };
+type Props = { session: Session; id: string; title: string; label: string; tools?: boolean };
 
-export function More({ session, id, title, label }: Props): VNode {
+export function More({ session, id, title, label, tools }: Props): VNode {
   const [open, setOpen] = useState(false);
-  const [ask, setAsk] = useState<"" | "rename" | "remove">("");
+  const [ask, setAsk] = useState<"" | "rename">("");
+  const known = session.known(id);
+  const settings = session.current?.id === id ? session.current.state.settings : null;
+  const pinned = settings?.pinned ?? known?.pinned === true;
+  const archived = settings?.archived ?? known?.archived === true;
+  const act = (work: Promise<void>): void => {
+    setOpen(false);
+    button.current?.focus();
+    void work;
+  };
   const button = useRef<HTMLButtonElement>(null);
   const menu = useRef<HTMLDivElement>(null);
   const name = useId();
@@ -60,6 +70,23 @@ export function More({ session, id, title, label }: Props): VNode {
       </button>
       {open ? (
         <div id={name} class="menu" ref={menu} role="group" aria-label={label} onKeyDown={(e) => keys(e, close)}>
+          {tools && session.current ? (
+            <>
+              <button type="button" onClick={() => (setOpen(false), session.ask("settings"))}>
+                {words.settings}
+              </button>
+              {branched(session.current.state) ? (
+                <button type="button" onClick={() => (setOpen(false), session.ask("tree"))}>
+                  {words.tree}
+                </button>
+              ) : null}
+            </>
+          ) : null}
+          {archived ? null : (
+            <button type="button" onClick={() => act(session.pin(id, !pinned))}>
+              {pinned ? words.unpin : words.pin}
+            </button>
+          )}
           <button
             type="button"
             onClick={() => {
@@ -75,20 +102,15 @@ export function More({ session, id, title, label }: Props): VNode {
           <a href={api.exported(id, "json")} download onClick={close}>
             {words.exportJson}
           </a>
-          <button
-            type="button"
-            class="danger"
-            onClick={() => {
-              setOpen(false);
-              setAsk("remove");
-            }}
-          >
+          <button type="button" onClick={() => act(session.shelve(id, !archived))}>
+            {archived ? words.unarchive : words.archive}
+          </button>
+          <button type="button" class="danger" onClick={() => act(session.trash(id))}>
             {words.remove}
           </button>
         </div>
       ) : null}
       {ask === "rename" ? <Rename session={session} id={id} title={title} onClose={() => setAsk("")} /> : null}
-      {ask === "remove" ? <Remove session={session} id={id} title={title} onClose={() => setAsk("")} /> : null}
     </>
   );
 }
@@ -129,6 +151,7 @@ function useDialog() {
 function Rename({ session, id, title, onClose }: Ask): VNode {
   const { box, busy, problem, run } = useDialog();
   const [value, set] = useState(title);
+  const proposals = session.proposals(id);
   return (
     <dialog ref={box} onClose={onClose} aria-labelledby="rename-title">
       <form
@@ -142,6 +165,15 @@ function Rename({ session, id, title, onClose }: Ask): VNode {
           {words.titleLabel}
           <input type="text" dir="auto" maxLength={200} value={value} onInput={(e) => set(e.currentTarget.value)} autofocus />
         </label>
+        {proposals.length > 0 ? (
+          <div class="proposals" role="group" aria-label={words.proposals}>
+            {proposals.map((t) => (
+              <button key={t} type="button" class="chip" dir="auto" onClick={() => set(t)}>
+                {t}
+              </button>
+            ))}
+          </div>
+        ) : null}
         {problem ? <p class="trouble-text" role="alert">{problem}</p> : null}
         <div class="row end">
           <button type="button" class="button plain" onClick={() => box.current?.close()}>
@@ -149,32 +181,6 @@ function Rename({ session, id, title, onClose }: Ask): VNode {
           </button>
           <button type="submit" class="button" disabled={busy || value.trim() === ""}>
             {words.save}
-          </button>
-        </div>
-      </form>
-    </dialog>
-  );
-}
-
-function Remove({ session, id, title, onClose }: Ask): VNode {
-  const { box, busy, problem, run } = useDialog();
-  return (
-    <dialog ref={box} onClose={onClose} aria-labelledby="remove-title" aria-describedby="remove-text">
-      <form
-        onSubmit={(e) => {
-          e.preventDefault();
-          void run(() => session.remove(id), words.removeFailed);
-        }}
-      >
-        <h2 id="remove-title">{words.removeTitle}</h2>
-        <p id="remove-text">{words.removeText(title)}</p>
-        {problem ? <p class="trouble-text" role="alert">{problem}</p> : null}
-        <div class="row end">
-          <button type="button" class="button plain" autofocus onClick={() => box.current?.close()}>
-            {words.cancel}
-          </button>
-          <button type="submit" class="button danger" disabled={busy}>
-            {words.remove}
           </button>
         </div>
       </form>

@@ -7,13 +7,13 @@ import type { Open } from "../open.ts";
 import type { Item, Progress } from "../outbox.ts";
 import type { Session } from "../session.ts";
 import { choose, type Step } from "../tree.ts";
-import { words } from "../words.ts";
+import { locale, words } from "../words.ts";
 import { CopyButton } from "./code.tsx";
 import { useTick } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown.tsx";
 
-type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string };
+type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string; reaction: string };
 
 // Message skips every render in which nothing of it changed; the text of a
 // running answer reaches it without the rest of the page.
@@ -21,7 +21,7 @@ export class Message extends Component<Props> {
   override shouldComponentUpdate(p: Props): boolean {
     const o = this.props;
     return (
-      p.step.node !== o.step.node || p.rev !== o.rev || p.last !== o.last || p.stopping !== o.stopping || p.busy !== o.busy || p.cut !== o.cut || p.of !== o.of
+      p.step.node !== o.step.node || p.rev !== o.rev || p.last !== o.last || p.stopping !== o.stopping || p.busy !== o.busy || p.cut !== o.cut || p.of !== o.of || p.reaction !== o.reaction
     );
   }
 
@@ -35,8 +35,9 @@ function useNode(open: Open, key: string): void {
   useEffect(() => open.watch(key, () => again(undefined)), [open, key]);
 }
 
-function Answer({ session, open, step, last, stopping, busy, cut }: Props): VNode {
+function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Props): VNode {
   const n = step.node;
+  const [asked, ask] = useState(false);
   useNode(open, n.key);
   const t = n.turn;
   const running = !n.activity && t !== undefined && (t.state === "queued" || t.state === "running");
@@ -70,10 +71,77 @@ function Answer({ session, open, step, last, stopping, busy, cut }: Props): VNod
                 <Icon name="again" />
               </button>
             ) : null}
+            {n.activity ? (
+              <>
+                <button type="button" class="quiet" aria-pressed={reaction === "like"} aria-label={words.good} title={words.good} onClick={() => session.react(n.id, "like")}>
+                  <Icon name="thumbsUp" />
+                </button>
+                <button
+                  type="button"
+                  class="quiet"
+                  aria-pressed={reaction === "dislike"}
+                  aria-label={words.bad}
+                  title={words.bad}
+                  onClick={() => {
+                    ask(reaction !== "dislike");
+                    session.react(n.id, "dislike");
+                  }}
+                >
+                  <Icon name="thumbsDown" />
+                </button>
+              </>
+            ) : null}
           </span>
         )}
       </footer>
+      {asked && reaction === "dislike" ? (
+        <Why
+          onClose={() => ask(false)}
+          onSend={(why) => {
+            ask(false);
+            if (why === "") return;
+            session.react(n.id, "dislike", why);
+            session.tell(words.thanks);
+          }}
+        />
+      ) : null}
     </article>
+  );
+}
+
+// Why asks what was wrong with an answer.
+function Why({ onSend, onClose }: { onSend: (why: string) => void; onClose: () => void }): VNode {
+  const [value, set] = useState("");
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => box.current?.focus(), []);
+  return (
+    <form
+      class="why"
+      onSubmit={(e) => {
+        e.preventDefault();
+        onSend(value.trim());
+      }}
+    >
+      <input
+        ref={box}
+        type="text"
+        dir="auto"
+        maxLength={2000}
+        aria-label={words.whyBad}
+        placeholder={words.whyBad}
+        value={value}
+        onInput={(e) => set(e.currentTarget.value)}
+        onKeyDown={(e) => {
+          if (e.key === "Escape") onClose();
+        }}
+      />
+      <button type="submit" class="button small">
+        {words.sendWhy}
+      </button>
+      <button type="button" class="quiet" aria-label={words.cancel} onClick={onClose}>
+        <Icon name="close" />
+      </button>
+    </form>
   );
 }
 
@@ -91,7 +159,7 @@ export function stateOf(n: Node, stopping: boolean): string {
   if (t?.resumed) out.push(words.resumed(t.resumed.after));
   else if (meta?.attempt !== undefined && meta.attempt > 1) out.push(words.attempts(meta.attempt));
   if (meta?.demo) out.push(words.demonstration);
-  for (const who of [meta?.model, place(meta?.region)]) if (who) out.push(who);
+  for (const who of [meta?.model, place(meta?.region)]) if (who && !out.includes(who)) out.push(who);
   return out.join(" · ");
 }
 
@@ -105,8 +173,8 @@ function Clock({ at }: { at: string }): VNode | null {
   const today = d.toDateString() === new Date().toDateString();
   const short = today ? { timeStyle: "short" as const } : { dateStyle: "medium" as const, timeStyle: "short" as const };
   return (
-    <time class="clock" dateTime={at} title={d.toLocaleString(undefined, { dateStyle: "full", timeStyle: "medium" })}>
-      {d.toLocaleString(undefined, short)}
+    <time class="clock" dateTime={at} title={d.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" })}>
+      {d.toLocaleString(locale, short)}
     </time>
   );
 }
@@ -138,7 +206,7 @@ function Said({ session, open, step }: Props): VNode {
           <Versions open={open} step={step} />
           <Clock at={n.time} />
           <CopyButton text={n.text} />
-          <button type="button" class="quiet" aria-label={words.edit} title={words.edit} onClick={() => edit(true)}>
+          <button type="button" class="quiet" data-edit aria-label={words.edit} title={words.edit} onClick={() => edit(true)}>
             <Icon name="edit" />
           </button>
         </span>

@@ -4,7 +4,7 @@ import type { VNode } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { place, type Session } from "../session.ts";
 import type { Conversation, Hit } from "../types.ts";
-import { words } from "../words.ts";
+import { locale, words } from "../words.ts";
 import { Icon, Mark } from "./icons.tsx";
 import { More } from "./menu.tsx";
 
@@ -16,8 +16,8 @@ export function Sidebar({ session, narrow, open, onClose }: Props): VNode {
   useEffect(() => {
     if (narrow && open) first.current?.focus();
   }, [narrow, open]);
-  const go = (id: string, activity = ""): void => {
-    session.go(id, activity);
+  const go = (id: string, hit?: Hit): void => {
+    session.go(id, hit?.activity, hit ? marksOf(hit) : []);
     onClose();
   };
   return (
@@ -59,18 +59,57 @@ export function Sidebar({ session, narrow, open, onClose }: Props): VNode {
             if (e.key === "Escape" && session.query !== "") {
               e.stopPropagation();
               session.search("");
+            } else if (e.key === "ArrowDown" || (e.key === "Enter" && !e.isComposing)) {
+              const hit = document.querySelector<HTMLElement>(".hits a");
+              if (!hit) return;
+              e.preventDefault();
+              if (e.key === "Enter") hit.click();
+              else hit.focus();
             }
           }}
         />
       </div>
       <nav class="list" aria-label={words.conversations}>
-        {session.query.trim() !== "" ? <Hits session={session} go={go} /> : <History session={session} go={go} />}
+        {session.query.trim() !== "" ? (
+          <Hits session={session} go={go} />
+        ) : session.archive ? (
+          <Archive session={session} list={session.archive} go={go} />
+        ) : (
+          <History session={session} go={go} />
+        )}
       </nav>
+      <div class="side-foot">
+        <button type="button" class="side-link" aria-haspopup="dialog" onClick={() => session.ask("preferences")}>
+          <Icon name="tune" />
+          {words.preferences}
+        </button>
+        <button type="button" class="quiet square keys-button" aria-haspopup="dialog" aria-label={words.shortcuts} title={words.shortcuts} onClick={() => session.ask("keys")}>
+          <Icon name="keyboard" />
+        </button>
+      </div>
     </aside>
   );
 }
 
-type Go = (id: string, activity?: string) => void;
+type Go = (id: string, hit?: Hit) => void;
+
+function Archive({ session, list, go }: { session: Session; list: Conversation[]; go: Go }): VNode {
+  return (
+    <section>
+      <button type="button" class="side-link" onClick={() => void session.showArchive(false)}>
+        <Icon name="left" />
+        {words.archiveBack}
+      </button>
+      <h2>{words.archiveTitle}</h2>
+      {list.length === 0 ? <p class="side-note">{words.archiveEmpty}</p> : null}
+      <ul>
+        {list.map((c) => (
+          <Entry key={c.id} session={session} c={c} go={go} />
+        ))}
+      </ul>
+    </section>
+  );
+}
 
 function History({ session, go }: { session: Session; go: Go }): VNode {
   const drafts = session.outbox.items().filter((i) => i.conversation === "");
@@ -85,7 +124,21 @@ function History({ session, go }: { session: Session; go: Go }): VNode {
       </div>
     );
   }
-  if (session.list.length === 0 && drafts.length === 0) return <p class="side-note">{words.noConversations}</p>;
+  const pinned = new Set(session.pinned.map((c) => c.id));
+  const archive = (
+    <button type="button" class="side-link" onClick={() => void session.showArchive(true)}>
+      <Icon name="archive" />
+      {words.archiveTitle}
+    </button>
+  );
+  if (session.list.length === 0 && pinned.size === 0 && drafts.length === 0) {
+    return (
+      <>
+        <p class="side-note">{words.noConversations}</p>
+        {archive}
+      </>
+    );
+  }
   return (
     <>
       {drafts.map((d) => (
@@ -94,7 +147,17 @@ function History({ session, go }: { session: Session; go: Go }): VNode {
           <small>{d.failed !== undefined ? words.notSent(d.failed) : words.sending}</small>
         </p>
       ))}
-      {groups(session.list).map((g) => (
+      {pinned.size > 0 ? (
+        <section>
+          <h2>{words.pinned}</h2>
+          <ul>
+            {session.pinned.map((c) => (
+              <Entry key={c.id} session={session} c={c} go={go} />
+            ))}
+          </ul>
+        </section>
+      ) : null}
+      {groups(session.list.filter((c) => !pinned.has(c.id))).map((g) => (
         <section key={g.name}>
           <h2>{g.name}</h2>
           <ul>
@@ -109,6 +172,7 @@ function History({ session, go }: { session: Session; go: Go }): VNode {
           {words.older}
         </button>
       ) : null}
+      {archive}
     </>
   );
 }
@@ -133,9 +197,12 @@ function Hits({ session, go }: { session: Session; go: Go }): VNode {
     <ul class="hits">
       {session.hits.map((hit) => (
         <li key={hit.activity + hit.conversation}>
-          <a href={place(hit.conversation)} onClick={(e) => follow(e, () => go(hit.conversation, hit.activity))}>
-            <span class="hit-title" dir="auto">
-              {hit.title || words.untitled}
+          <a href={place(hit.conversation)} onClick={(e) => follow(e, () => go(hit.conversation, hit))}>
+            <span class="hit-top">
+              <span class="hit-title" dir="auto">
+                {hit.title || words.untitled}
+              </span>
+              <Day at={hit.at} />
             </span>
             <span class="hit-text" dir="auto">
               <Snippet hit={hit} />
@@ -145,6 +212,22 @@ function Hits({ session, go }: { session: Session; go: Go }): VNode {
       ))}
     </ul>
   );
+}
+
+function Day({ at }: { at: string }): VNode | null {
+  const d = new Date(at);
+  if (Number.isNaN(d.getTime())) return null;
+  const thisYear = d.getFullYear() === new Date().getFullYear();
+  return (
+    <time class="hit-day" dateTime={at}>
+      {d.toLocaleDateString(locale, { day: "numeric", month: "short", year: thisYear ? undefined : "numeric" })}
+    </time>
+  );
+}
+
+// marksOf are the words of the text that the hit was found by.
+function marksOf(hit: Hit): string[] {
+  return [...new Set((hit.snippet ?? "").split(/[\ue000\ue001]/).filter((_, i) => i % 2 === 1))];
 }
 
 // Snippet shows the marked words; the marks are two private-use characters.

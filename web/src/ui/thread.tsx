@@ -18,6 +18,15 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
   useJump(session, open, steps.length);
   if (open && !open.loaded && waiting.length === 0) return <Note text={words.loading} quiet />;
   if (open?.state.deleted) return <Note text={words.deleted} session={session} />;
+  if (open?.state.settings.trashed) {
+    return (
+      <Note text={words.trashedHere}>
+        <button type="button" class="button" onClick={() => void session.restore(open.id)}>
+          {words.takeBack}
+        </button>
+      </Note>
+    );
+  }
   if (open?.missing) {
     return (
       <Note text={words.missing} more={words.missingText} session={session}>
@@ -31,7 +40,7 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
   const busy = (open?.state.running().length ?? 0) > 0 || waiting.some((i) => i.kind === "regenerate" && i.failed === undefined);
   return (
     <div class="scroll-frame">
-      <section class="scroll" ref={box} tabIndex={0} aria-label={words.conversations.replace(/s$/, "")}>
+      <section class="scroll" ref={box} tabIndex={0} aria-label={words.conversation}>
         {from > 0 ? <div class="edge" ref={edge} aria-hidden="true" /> : null}
         <ol class="thread" ref={content} start={from + 1}>
           {steps.slice(from).map((s, i) => (
@@ -45,6 +54,7 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
                 stopping={s.node.turn !== undefined && open!.stopping.has(s.node.turn.id)}
                 busy={busy}
                 cut={open!.lost || !session.online}
+                reaction={session.reactionTo(s.node.id) ?? ""}
                 of={`${s.siblings.indexOf(s.node)}/${s.siblings.length}`}
               />
             </li>
@@ -201,8 +211,37 @@ function useJump(session: Session, open: Open | null, count: number): void {
     const li = document.querySelector(`li[data-activity="${CSS.escape(session.target)}"]`);
     if (!li) return;
     session.target = "";
-    li.scrollIntoView({ block: "center" });
+    const first = mark(li, session.marks);
+    (first?.startContainer.parentElement ?? li).scrollIntoView({ block: "center" });
     li.classList.add("found");
     setTimeout(() => li.classList.remove("found"), 2500);
   });
+  useEffect(() => unmark, [open]);
+}
+
+// mark shows where the words stand that a search found, and returns the first
+// place. It changes nothing of the text itself; a browser that can't do it
+// shows the message without marks.
+function mark(where: Element, found: readonly string[]): Range | undefined {
+  unmark();
+  const ranges: Range[] = [];
+  const texts = document.createTreeWalker(where.querySelector(".md, .bubble") ?? where, NodeFilter.SHOW_TEXT);
+  for (let n = texts.nextNode(); n; n = texts.nextNode()) {
+    const text = (n.nodeValue ?? "").toLowerCase();
+    for (const word of found) {
+      const w = word.toLowerCase();
+      for (let i = text.indexOf(w); w !== "" && i >= 0 && ranges.length < 500; i = text.indexOf(w, i + w.length)) {
+        const r = document.createRange();
+        r.setStart(n, i);
+        r.setEnd(n, Math.min(i + w.length, n.nodeValue!.length));
+        ranges.push(r);
+      }
+    }
+  }
+  if (typeof Highlight === "function" && CSS.highlights) CSS.highlights.set("found", new Highlight(...ranges));
+  return ranges.sort((a, b) => a.compareBoundaryPoints(Range.START_TO_START, b))[0];
+}
+
+function unmark(): void {
+  if (typeof Highlight === "function") CSS.highlights?.delete("found");
 }

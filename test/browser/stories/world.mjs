@@ -1,0 +1,163 @@
+// Several regions on one machine: which one answers is on the page, and when it
+// dies in mid-answer the answer is finished all the same.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { clean, fits } from "../lib/check.mjs";
+import { equal, ok, pause, until } from "../lib/util.mjs";
+
+const regions = ["koreacentral", "southeastasia"];
+
+// world starts three regions, one of them a witness, with the demonstration
+// engine and the edge in front.
+async function world(t) {
+  const w = await t.node({ engine: "demo", args: ["--regions", `japaneast:witness,${regions.join(",")}`] });
+  const told = async () => (await (await fetch(`${w.url}/api/v1/regions`)).json()).regions;
+  await until(async () => (await told()).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
+  w.addresses = Object.fromEntries((await told()).map((r) => [r.name, r.address]));
+  w.signal = (region, how) => {
+    const pid = Number(readFileSync(join(w.home, "data", "regions", region, "parley.pid"), "utf8"));
+    ok(pid > 1, `the pid of ${region}`);
+    process.kill(pid, how);
+    return pid;
+  };
+  return w;
+}
+
+// card is what the panel says of a region.
+const card = (p, region) =>
+  p.page.$$eval(
+    ".region",
+    (all, name) => {
+      const li = all.find((x) => x.querySelector("strong").textContent === name);
+      return li ? { here: li.classList.contains("here"), state: li.querySelector(".region-state").textContent, text: li.textContent, live: !!li.querySelector(".tag.live") } : null;
+    },
+    region,
+  );
+
+const serving = async (p) => {
+  for (const r of regions) if ((await card(p, r))?.here) return r;
+  return "";
+};
+
+async function openPanel(p) {
+  await p.page.waitForSelector(".where");
+  if (!(await p.page.$(".world"))) await p.page.click(".where");
+  await p.page.waitForSelector(".world .region.here");
+}
+
+// gaps watches how long the running answer stands still.
+async function watchText(p) {
+  await p.page.evaluate(() => {
+    window.still = 0;
+    let at = performance.now();
+    let length = -1;
+    const look = () => {
+      const n = document.querySelector("article.running .md")?.textContent.length ?? -1;
+      const now = performance.now();
+      if (n !== length) {
+        if (length >= 0 && n >= 0) window.still = Math.max(window.still, now - at);
+        [at, length] = [now, n];
+      }
+      requestAnimationFrame(look);
+    };
+    look();
+  });
+}
+
+export const stories = {
+  "the serving region is killed in mid-answer: the bubble is finished, and the panel tells the truth": async (t) => {
+    const w = await world(t);
+    const p = await t.page(w.url, { width: 1440, height: 900 });
+    await openPanel(p);
+    equal((await p.page.$$eval(".region strong", (all) => all.map((x) => x.textContent))).sort().join(), ["japaneast", ...regions].sort().join(), "the regions");
+    ok(/witness/.test((await card(p, "japaneast")).state), "the witness is called one");
+    await clean(p, "the panel");
+    await p.say("Who answers me here?");
+    await p.middle(12);
+    const state = await p.state();
+    const victim = regions.find((r) => state.includes(`answering from ${r}`));
+    ok(victim, `the bubble says who answers: ${state}`);
+    const other = regions.find((r) => r !== victim);
+    ok((await card(p, victim)).live, "the panel says that it answers now");
+    await p.page.screenshot({ path: join(t.out, "world-1440-answering.png") });
+    await watchText(p);
+    const before = (await p.answer()).trim();
+    w.signal(victim, "SIGKILL");
+    await until(async () => (await card(p, victim)).state === "down", "the panel says that it is down", 20_000);
+    ok((await card(p, other)).here, "and that the other one serves this page");
+    await p.finished(1, 60_000);
+    const text = await p.agrees();
+    ok((await p.answer()).trim().startsWith(before), "what was seen is how the answer begins");
+    t.log(`${victim} was killed; the text stood still for ${Math.round(await p.page.evaluate(() => window.still))} ms; ${await p.state()}`);
+    ok(text.length > before.length, "the answer went on");
+    ok((await p.state()).includes(other), `the bubble says who finished it: ${await p.state()}`);
+    await until(async () => /leads the log of .*koreacentral.*|leads the log/.test((await card(p, other)).text), "the panel says who leads", 20_000);
+    const leads = (await card(p, other)).text;
+    ok(leads.includes(victim) || (await card(p, "japaneast")).text.includes(victim), `somebody leads the log of ${victim}: ${leads}`);
+    await p.page.screenshot({ path: join(t.out, "world-1440-down.png") });
+    await clean(p, "the panel with a region down");
+    await until(async () => (await card(p, victim)).state === "serving", "it comes back and the panel says so", 60_000, 200);
+    await p.say("And now?");
+    await p.finished(2, 60_000);
+    await p.agrees({ users: 2, bots: 2 });
+    const path = new URL(p.page.url()).pathname;
+    const storageState = await p.context.storageState();
+    for (const [width, height, dark] of [[390, 844, false], [390, 844, true], [768, 1024, false], [1440, 900, true]]) {
+      const context = await t.browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", storageState, hasTouch: width < 500 });
+      const q = await t.page(w.url, { context, path });
+      await q.finished(2);
+      await openPanel(q);
+      const name = `world-${width}-${dark ? "dark" : "light"}`;
+      await q.page.screenshot({ path: join(t.out, `${name}.png`) });
+      await clean(q, name);
+      await fits(q, name);
+      await q.close();
+    }
+  },
+
+  "a page that came from a region goes on in another one when that is killed or hangs": async (t) => {
+    const w = await world(t);
+    const [near, far] = regions;
+    const p = await t.page(w.addresses[near], { width: 1440, height: 900 });
+    await openPanel(p);
+    equal(await serving(p), near, "who serves the page");
+    await p.say("Do you stay with me?");
+    await p.middle(12);
+    await watchText(p);
+    const before = (await p.answer()).trim();
+    w.signal(near, "SIGKILL");
+    p.url = w.addresses[far]; // where the story asks for the log from now on
+    await until(async () => (await serving(p)) === far, "the page says that the other region serves it", 20_000);
+    await p.finished(1, 60_000);
+    ok((await p.answer()).trim().startsWith(before), "what was seen is how the answer begins");
+    await p.agrees();
+    t.log(`killed: the text stood still for ${Math.round(await p.page.evaluate(() => window.still))} ms; ${await p.state()}`);
+    await p.say("Said while away from home");
+    await p.finished(2, 60_000);
+    await p.agrees({ users: 2, bots: 2 });
+    ok(p.foreign.length > 0 && p.foreign.every((u) => u.startsWith(w.addresses[far])), "the page asked the other region, and nobody else");
+    await until(async () => (await serving(p)) === near, "the page comes home", 60_000, 200);
+
+    await p.page.click("text=New conversation");
+    await p.say("And if you hang?");
+    await p.middle(12);
+    await p.page.evaluate(() => (window.still = 0));
+    const pid = w.signal(near, "SIGSTOP");
+    try {
+      await until(async () => (await serving(p)) === far, "the page leaves a region that hangs", 20_000);
+      await p.finished(1, 60_000);
+      await p.agrees();
+      t.log(`hung: the text stood still for ${Math.round(await p.page.evaluate(() => window.still))} ms; ${await p.state()}`);
+      await p.page.click("text=New conversation");
+      await p.say("A new one, from away");
+      await p.finished(1, 60_000);
+      await p.agrees();
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await pause(500);
+    const list = (await (await p.context.request.get(`${w.addresses[far]}/api/v1/conversations`)).json()).conversations;
+    equal(list.length, 3, "conversations: none was made twice");
+    equal(p.errors.join(" "), "", "errors");
+  },
+};
