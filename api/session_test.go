@@ -373,7 +373,7 @@ func strangers(t *testing.T, c *caller) {
 		for method, op := range item.Operations() {
 			body := `{"title":"x","type":"message","text":"x","input":"x","prompt":"x","key":"x","messages":[{"role":"user","content":"x"}]}`
 			switch op.OperationID {
-			case "createConversation", "renameConversation":
+			case "createConversation", "changeConversation":
 				body = `{"title":"x"}`
 			case "signIn":
 				body = `{"key":"x"}`
