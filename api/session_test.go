@@ -173,6 +173,8 @@ func following(t *testing.T, c *caller) {
 	c.with("Parley-Position", "x").bad(400, "GET", path+"/activities", "")
 	c.ok(200, "PATCH", path, `{"title":"Another"}`)
 	c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "title" && strings.Contains(e.data, "Another") })
+	c.ok(200, "PATCH", path, `{"pinned":true,"system":"Be brief.","params":{"temperature":0.5,"stop":["END"]}}`)
+	c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "settings" && strings.Contains(e.data, "END") })
 	done := make(chan []sse)
 	go func() {
 		done <- c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "deleted" })
@@ -400,8 +402,10 @@ func strangers(t *testing.T, c *caller) {
 	browser := &caller{t: t, base: c.base, client: &http.Client{Transport: c.client.Transport, Jar: jar}}
 	browser.ok(204, "POST", "/api/v1/session", `{"key":"alices-key-0123456789"}`)
 	browser.ok(200, "GET", "/api/v1/conversations/"+id, "")
+	pass := browser.ok(200, "POST", "/api/v1/session/pass", "").text("pass")
 	browser.ok(204, "DELETE", "/api/v1/session", "")
 	browser.ok(401, "GET", "/api/v1/conversations/"+id, "")
+	browser.with("Authorization", "Bearer "+pass).ok(200, "GET", "/api/v1/conversations/"+id, "")
 	alice.ok(200, "GET", "/v1/responses/"+resp, "")
 }
 

@@ -64,7 +64,7 @@ func TestWrongTypes(t *testing.T) {
 
 // sensible values where just any would be refused.
 var sensible = map[string]any{
-	"bot": "quick", "model": "demonstration", "role": "user", "previous_response_id": nil,
+	"bot": "quick", "home": "local", "model": "demonstration", "role": "user", "previous_response_id": nil,
 	"n": 1.0, "max_tokens": 1.0, "max_completion_tokens": 1.0, "max_output_tokens": 1.0,
 	"format": map[string]any{"type": "text"}, "tools": []any{}, // what the engine can
 }

@@ -15,6 +15,12 @@ import (
 // every prompt.
 const maxSystem = 32 << 10
 
+// What stops an answer in a conversation.
+const (
+	mostStops   = 16
+	longestStop = 200
+)
+
 func (s *Service) checkSet(ctx context.Context, c event.Set) error {
 	if c.System != nil && (len(*c.System) > maxSystem || !utf8.ValidString(*c.System)) {
 		return fault.New(fault.TooLarge, "a system prompt has at most %d bytes", maxSystem)
@@ -33,6 +39,14 @@ func (s *Service) checkSet(ctx context.Context, c event.Set) error {
 	}
 	if p.MaxTokens < 0 || p.MaxTokens > 1<<20 {
 		return fault.New(fault.Invalid, "max_tokens must be from 1 to %d", 1<<20)
+	}
+	if len(p.Stop) > mostStops {
+		return fault.New(fault.Invalid, "at most %d texts can stop an answer", mostStops)
+	}
+	for _, text := range p.Stop {
+		if text == "" || len(text) > longestStop {
+			return fault.New(fault.Invalid, "a text in \"stop\" has 1 to %d bytes", longestStop)
+		}
 	}
 	for _, x := range []struct {
 		name     string

@@ -2,7 +2,9 @@ package chat
 
 import (
 	"context"
+	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -131,6 +133,16 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 	return out, err
 }
 
+// listOfObjects holds for a field that is one, null or absent.
+func listOfObjects(field json.RawMessage) bool {
+	if len(field) == 0 {
+		return true
+	}
+	var list []map[string]json.RawMessage
+	err := json.Unmarshal(field, &list)
+	return err == nil && !slices.ContainsFunc(list, func(m map[string]json.RawMessage) bool { return m == nil })
+}
+
 var errTrashed = fault.New(fault.Conflict, "the conversation is about to be deleted; take that back first")
 
 func (s *Service) checkMessage(m *Message) error {
@@ -142,6 +154,8 @@ func (s *Service) checkMessage(m *Message) error {
 		return fault.New(fault.Invalid, `activities of type %q can't be sent here; "message", "messageReaction" and "event" can`, a.Type)
 	case a.Type == activity.TypeReaction && a.ReplyToID == "":
 		return fault.New(fault.Invalid, `a reaction says in "replyToId" what it is to`)
+	case !listOfObjects(a.Extra["reactionsAdded"]) || !listOfObjects(a.Extra["reactionsRemoved"]):
+		return fault.New(fault.Invalid, `"reactionsAdded" and "reactionsRemoved" are lists of objects: [{"type":"like"}]`)
 	case a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
 		return fault.New(fault.Invalid, `the message is empty: "text" must hold something`)
 	case len(a.Text) > s.opts.MaxText:
