@@ -18,6 +18,8 @@ import (
 	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 	"github.com/parleyhq/parley/internal/nlu/encoder"
+	"github.com/parleyhq/parley/internal/nlu/finder"
+	"github.com/parleyhq/parley/internal/nlu/model"
 	"github.com/parleyhq/parley/internal/progress"
 )
 
@@ -36,42 +38,56 @@ func nluCommand() *command {
 		},
 		subs: []*command{
 			nluInitCommand(), nluImportCommand(), nluTrainCommand(), nluTestCommand(),
-			nluPredictCommand(), nluEvalCommand(), nluExportCommand(),
+			nluWatchCommand(), nluPredictCommand(), nluEvalCommand(), nluCompareCommand(), nluLearnCommand(), nluExportCommand(),
 		},
 	}
 }
 
 // lessons are the examples that a command works on, and where each stands.
 type lessons struct {
-	name     string // of the folder or file
-	project  *corpus.Project
+	name     string          // of the folder or file
+	project  *corpus.Project // nil for lines of JSON
 	examples []corpus.Example
-	lines    []int // of examples from a file; nil for a project's
-	culture  string
+	places   []corpus.Place // of the examples
 }
 
 // readLessons reads a project's folder, or lines of JSON ("-" is the input).
 func readLessons(t *terminal, path string) (*lessons, error) {
-	if path != "-" {
-		st, err := os.Stat(path)
-		if err != nil {
-			return nil, fmt.Errorf("read examples: %w", err)
-		}
-		if st.IsDir() {
-			p, err := corpus.Read(path)
-			if err != nil {
-				return nil, err
-			}
-			return &lessons{name: path, project: p, examples: p.Examples(), culture: p.Culture}, nil
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("read examples: %w", err)
-		}
-		defer func() { _ = f.Close() }()
-		return readExamples(f, path)
+	if path == "-" {
+		return readExamples(t.in, "input")
 	}
-	return readExamples(t.in, "input")
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read examples: %w", err)
+	}
+	if st.IsDir() {
+		return readProject(path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read examples: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	return readExamples(f, path)
+}
+
+func readProject(dir string) (*lessons, error) {
+	p, places, err := corpus.ReadPlaces(dir)
+	if err != nil {
+		return nil, err
+	}
+	for i := range places {
+		places[i].File = filepath.Join(dir, filepath.FromSlash(places[i].File))
+	}
+	return &lessons{name: dir, project: p, examples: finder.Lessons(p), places: places}, nil
+}
+
+// readTexts is readLessons for lines of JSON only, which need no label.
+func readTexts(t *terminal, path string) (*lessons, error) {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return nil, fmt.Errorf("%s is a folder: name a file of lines", path)
+	}
+	return readLessons(t, path)
 }
 
 // mostBad is how many wrong lines are listed.
@@ -102,7 +118,7 @@ func readExamples(r io.Reader, name string) (*lessons, error) {
 			}
 			return nil
 		}
-		l.examples, l.lines = append(l.examples, e), append(l.lines, n)
+		l.examples, l.places = append(l.examples, e), append(l.places, corpus.Place{File: name, Line: n})
 		return nil
 	})
 	if err != nil && !errors.Is(err, errEnough) {
@@ -111,6 +127,7 @@ func readExamples(r io.Reader, name string) (*lessons, error) {
 	if len(bad) > 0 {
 		return nil, bad
 	}
+	finder.Joined(l.examples)
 	return l, nil
 }
 
@@ -150,13 +167,19 @@ func eachLine(r io.Reader, do func(n int, line []byte, tooLong bool) error) erro
 
 // place says where an example stands.
 func (l *lessons) place(i int) string {
-	if l.lines == nil {
-		return fmt.Sprintf("%s, %s, %q", l.name, l.examples[i].Intent, short(l.examples[i].Text))
-	}
-	return fmt.Sprintf("%s:%d", l.name, l.lines[i])
+	return fmt.Sprintf("%s:%d", l.places[i].File, l.places[i].Line)
 }
 
-// placed puts the places into what the training says of examples.
+// problem puts the places into what the training says of an example.
+func (l *lessons) problem(p nlu.Problem) corpus.Problem {
+	out := corpus.Problem{File: l.places[p.Index].File, Line: l.places[p.Index].Line, Text: p.Text}
+	if p.Other >= 0 {
+		out.Text += " (" + l.place(p.Other) + ")"
+	}
+	return out
+}
+
+// placed does so for the error of a training.
 func (l *lessons) placed(err error) error {
 	var bad nlu.BadExamples
 	if !errors.As(err, &bad) {
@@ -164,11 +187,7 @@ func (l *lessons) placed(err error) error {
 	}
 	var out corpus.Problems
 	for _, p := range bad[:min(len(bad), mostBad)] {
-		if l.lines != nil {
-			out = append(out, corpus.Problem{File: l.name, Line: l.lines[p.Index], Text: p.Text})
-			continue
-		}
-		out = append(out, corpus.Problem{File: l.place(p.Index), Text: p.Text})
+		out = append(out, l.problem(p))
 	}
 	if n := len(bad) - mostBad; n > 0 {
 		out = append(out, corpus.Problem{File: l.name, Text: fmt.Sprintf("and %d more", n)})
@@ -255,9 +274,9 @@ func (s *sentences) open(ctx context.Context, t *terminal) (*encoder.Encoder, er
 	return encoder.Read(parts[0], parts[1])
 }
 
-// options are those for learning from the lessons.
-func (g *learning) options(ctx context.Context, t *terminal, l *lessons) (opt nlu.Options, err error) {
-	opt = nlu.Options{Seed: g.seed, Plain: l.culture != "" && !strings.HasPrefix(strings.ToLower(l.culture), "en")}
+// options are those for learning.
+func (g *learning) options(ctx context.Context, t *terminal) (opt nlu.Options, err error) {
+	opt.Seed = g.seed
 	if g.tier == "accurate" {
 		opt.Encoder, err = g.open(ctx, t)
 	}
@@ -265,15 +284,15 @@ func (g *learning) options(ctx context.Context, t *terminal, l *lessons) (opt nl
 }
 
 // train learns from the lessons and tells the person how far it is.
-func (g *learning) train(ctx context.Context, t *terminal, l *lessons, quiet bool) (*nlu.Model, []nlu.Problem, error) {
-	opt, err := g.options(ctx, t, l)
+func (g *learning) train(ctx context.Context, t *terminal, l *lessons, quiet bool) (*model.Model, []nlu.Problem, error) {
+	opt, err := g.options(ctx, t)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !quiet {
 		opt.Progress = learnLines(progress.New(consoleFor(t, t.err)))
 	}
-	m, warnings, err := nlu.Train(ctx, l.examples, opt)
+	m, warnings, err := model.Train(ctx, l.project, l.examples, opt)
 	if err != nil {
 		return nil, nil, l.placed(err)
 	}
@@ -293,13 +312,13 @@ func learnLines(console *progress.Console) func(string, int, int) {
 }
 
 // readModel reads a model's file, and the encoder if it needs one.
-func (s *sentences) readModel(ctx context.Context, t *terminal, path string) (*nlu.Model, error) {
+func (s *sentences) readModel(ctx context.Context, t *terminal, path string) (*model.Model, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("read model: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	m, err := nlu.ReadWith(f, func(uint32) (*encoder.Encoder, error) { return s.open(ctx, t) })
+	m, err := model.Read(f, func(uint32) (*encoder.Encoder, error) { return s.open(ctx, t) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

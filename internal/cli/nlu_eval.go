@@ -11,6 +11,8 @@ import (
 
 	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
+	"github.com/parleyhq/parley/internal/nlu/finder"
+	"github.com/parleyhq/parley/internal/nlu/model"
 )
 
 // held is the share of the examples that is tested with where none are for
@@ -151,7 +153,7 @@ func (e *evaluation) one(ctx context.Context, t *terminal, from string) (measure
 	}
 	r := measured{Name: l.name, Learned: len(l.examples) - len(tests), Lines: len(tests)}
 	began := time.Now()
-	var m *nlu.Model
+	var m *model.Model
 	if e.model != "" {
 		m, err = e.readModel(ctx, t, e.model)
 		r.Learned = 0
@@ -177,12 +179,19 @@ func (e *evaluation) draw(ctx context.Context, t *terminal, r *measured, l *less
 		}
 	}
 	const points = 6
-	opt, err := e.options(ctx, t, l)
+	opt, err := e.options(ctx, t)
 	if err != nil {
 		return err
 	}
-	if r.Curve, err = nlu.Curve(ctx, learn, tests, opt, points); err != nil {
-		return l.placed(err)
+	r.Curve, err = nlu.Curve(learn, opt.Seed, points, func(part []corpus.Example) (nlu.Report, error) {
+		m, _, err := model.Train(ctx, l.project, part, opt)
+		if err != nil {
+			return nlu.Report{}, err
+		}
+		return m.Evaluate(tests, time.Now()), nil
+	})
+	if err != nil {
+		return fmt.Errorf("draw the curve: %w", err)
 	}
 	if err := os.WriteFile(e.curve, []byte(curveSVG(r.Curve, r.entityMark)), 0o644); err != nil {
 		return fmt.Errorf("write the curve: %w", err)
@@ -191,8 +200,8 @@ func (e *evaluation) draw(ctx context.Context, t *terminal, r *measured, l *less
 }
 
 // fill tries the model on tests; at says which examples they are.
-func (r *measured) fill(m *nlu.Model, l *lessons, tests []corpus.Example, at []int) {
-	rep := m.Evaluate(tests)
+func (r *measured) fill(m *model.Model, l *lessons, tests []corpus.Example, at []int) {
+	rep := m.Evaluate(tests, time.Now())
 	r.Accuracy, r.IntentF1, r.InScope = rep.Accuracy, rep.Intents.F1(), rep.InScope
 	r.NoneLines, r.NoneFound = rep.NoneLines, rep.NoneFound
 	r.Exact, r.Overlap, r.Macro = rep.Exact.F1(), rep.Overlap.F1(), rep.Macro
@@ -209,12 +218,11 @@ func (r *measured) fill(m *nlu.Model, l *lessons, tests []corpus.Example, at []i
 
 // speed returns the median and the 99th percentile of single understandings,
 // in microseconds.
-func speed(m *nlu.Model, tests []corpus.Example) (p50, p99 float64) {
-	var u nlu.Understanding
+func speed(m *model.Model, tests []corpus.Example) (p50, p99 float64) {
 	took := make([]time.Duration, 0, len(tests))
 	for i := range tests {
 		began := time.Now()
-		m.PredictInto(tests[i].Text, &u)
+		m.Understand(tests[i].Text, began)
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
@@ -278,6 +286,7 @@ func nluTestCommand() *command {
 
 // misreading is a test that was not understood.
 type misreading struct {
+	Place  string `json:"place"`
 	Text   string `json:"text"`
 	Intent string `json:"intent"`
 	Why    string `json:"why"`
@@ -291,7 +300,7 @@ func (e *evaluation) test(ctx context.Context, t *terminal, dir string) error {
 	if !l.has(corpus.Test) {
 		return fmt.Errorf("%s has no tests: write some under tests: in one of its files", l.name)
 	}
-	var m *nlu.Model
+	var m *model.Model
 	if e.model != "" {
 		m, err = e.readModel(ctx, t, e.model)
 	} else {
@@ -300,24 +309,13 @@ func (e *evaluation) test(ctx context.Context, t *terminal, dir string) error {
 	if err != nil {
 		return err
 	}
-	bad, n := []misreading{}, 0
-	for _, x := range l.examples {
-		if x.Split != corpus.Test {
-			continue
-		}
-		n++
-		if why := misread(m.Predict(x.Text), x); why != "" {
-			bad = append(bad, misreading{x.Text, x.Intent, why})
-		}
-	}
+	bad, n := l.misreadings(m)
 	if e.json {
 		if err := t.json(map[string]any{"tests": n, "failed": bad}); err != nil {
 			return err
 		}
 	} else {
-		for _, f := range bad {
-			t.printf("%s: %q: %s\n", f.Intent, short(f.Text), f.Why)
-		}
+		tellMisreadings(t, bad)
 		t.printf("%d of %d tests passed.\n", n-len(bad), n)
 	}
 	if len(bad) > 0 {
@@ -326,23 +324,50 @@ func (e *evaluation) test(ctx context.Context, t *terminal, dir string) error {
 	return nil
 }
 
+// misreadings tries the lessons' tests, of which there are n.
+func (l *lessons) misreadings(m *model.Model) (bad []misreading, n int) {
+	bad = []misreading{}
+	for i, x := range l.examples {
+		if x.Split != corpus.Test {
+			continue
+		}
+		n++
+		if why := misread(m.Understand(x.Text, time.Now()), x); why != "" {
+			bad = append(bad, misreading{l.place(i), x.Text, x.Intent, why})
+		}
+	}
+	return bad, n
+}
+
+func tellMisreadings(t *terminal, bad []misreading) {
+	for _, f := range bad {
+		t.printf("%s: %s: %q: %s\n", f.Place, calm(f.Intent), short(f.Text), calm(f.Why))
+	}
+}
+
 // misread says what an understanding lacks of what an example says, "" if
-// nothing.
-func misread(u nlu.Understanding, e corpus.Example) string {
+// nothing. Of an entity that its definition finds, the definition knows best
+// where it begins and ends.
+func misread(u model.Understanding, e corpus.Example) string {
 	if u.Intent != e.Intent {
 		return fmt.Sprintf("understood as %s (%.2f)", u.Intent, u.Score)
 	}
 	text := []rune(e.Text)
+	said := func(start, end int) string { return string(text[start:end]) }
+	flat := finder.Flat(u.Entities)
 	for _, want := range e.Entities {
-		value := string(text[want.Start:want.End])
-		i := slices.IndexFunc(u.Entities, func(g nlu.Entity) bool { return g.Start < want.End && want.Start < g.End })
-		switch {
-		case i < 0:
+		value := said(want.Start, want.End)
+		i := slices.IndexFunc(flat, func(g finder.Entity) bool { return g.Start < want.End && want.Start < g.End })
+		if i < 0 {
 			return fmt.Sprintf("%q is not found as %s", value, want.Type)
-		case u.Entities[i].Type != want.Type:
-			return fmt.Sprintf("%q is found as %s, not %s", value, u.Entities[i].Type, want.Type)
-		case u.Entities[i].Start != want.Start || u.Entities[i].End != want.End:
-			return fmt.Sprintf("as %s %q is found, not %q", want.Type, string(text[u.Entities[i].Start:u.Entities[i].End]), value)
+		}
+		g := flat[i]
+		learned := len(g.Names) == 0 && g.Found == nil && g.Kind != finder.Regex
+		switch typ := finder.Join(g.Name, g.Role); {
+		case typ != want.Type:
+			return fmt.Sprintf("%q is found as %s, not %s", said(g.Start, g.End), typ, want.Type)
+		case learned && (g.Start != want.Start || g.End != want.End):
+			return fmt.Sprintf("as %s %q is found, not %q", want.Type, said(g.Start, g.End), value)
 		}
 	}
 	return ""

@@ -11,10 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 )
 
@@ -45,7 +45,7 @@ func TestProjectStory(t *testing.T) {
 	if out := ok(t, "", "nlu", "predict", "--model", model, "switch off the lights in the hall"); !strings.Contains(out, "switch_off") || !strings.Contains(out, `room = "hall"`) {
 		t.Errorf("predict: %s", out)
 	}
-	var u nlu.Understanding
+	var u understood
 	if err := json.Unmarshal([]byte(ok(t, "", "nlu", "predict", "--json", "--model", model, "it is cold in the hall")), &u); err != nil || u.Intent != "warmer" || len(u.Intents) != 4 {
 		t.Errorf("predict --json: %+v, %v", u, err)
 	}
@@ -145,7 +145,7 @@ func TestPredictStreams(t *testing.T) {
 	answer, out := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := predictLines(t.Context(), &terminal{in: in, out: out, err: io.Discard}, m)
+		err := predictLines(t.Context(), &terminal{in: in, out: out, err: io.Discard}, m, time.Now())
 		_ = out.CloseWithError(io.EOF)
 		done <- err
 	}()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,11 +11,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/internal/atomicfile"
+	"github.com/parleyhq/parley/internal/dialog"
 	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
+	"github.com/parleyhq/parley/internal/nlu/finder"
+	"github.com/parleyhq/parley/internal/nlu/model"
 	"github.com/parleyhq/parley/internal/progress"
 )
 
@@ -57,6 +62,9 @@ func nluTrainCommand() *command {
 	}
 }
 
+// mostDoubts is how many of the things that look wrong are told.
+const mostDoubts = 10
+
 // source is what a command reads: a project's folder or lines of JSON.
 func source(args []string, jsonl string) (string, error) {
 	switch {
@@ -70,20 +78,6 @@ func source(args []string, jsonl string) (string, error) {
 		return args[0], nil
 	}
 	return ".", nil
-}
-
-// placedProblem is a doubt with its place.
-type placedProblem struct {
-	Place string `json:"place"`
-	Text  string `json:"text"`
-}
-
-func (l *lessons) doubts(ps []nlu.Problem) []placedProblem {
-	out := []placedProblem{}
-	for _, p := range ps {
-		out = append(out, placedProblem{l.place(p.Index), p.Text})
-	}
-	return out
 }
 
 func (g *learning) trainTo(ctx context.Context, t *terminal, from, path string, asJSON bool) error {
@@ -113,19 +107,27 @@ func (g *learning) trainTo(ctx context.Context, t *terminal, from, path string, 
 	if asJSON {
 		return t.json(map[string]any{
 			"model": path, "bytes": size, "seconds": time.Since(began).Seconds(), "examples": learned,
-			"intents": len(m.Intents()), "entities": len(m.Types()), "warnings": l.doubts(warnings),
+			"intents": len(m.Intents()), "entities": len(m.Types()), "version": m.Version(), "warnings": l.doubts(warnings),
 		})
 	}
-	const most = 10
-	for _, w := range l.doubts(warnings[:min(len(warnings), most)]) {
-		t.say("%s: %s", w.Place, w.Text)
+	for _, p := range l.doubts(warnings[:min(len(warnings), mostDoubts)]) {
+		t.say("%s", calm(p.String()))
 	}
-	if n := len(warnings) - most; n > 0 {
+	if n := len(warnings) - mostDoubts; n > 0 {
 		t.say("and %d more like these", n)
 	}
 	t.printf("%s: %d intents and %d kinds of entity, learned from %d examples in %v (%s).\n",
 		path, len(m.Intents()), len(m.Types()), learned, since(began), progress.Bytes(size))
 	return nil
+}
+
+// doubts are what looks wrong in the lessons, with its places.
+func (l *lessons) doubts(ps []nlu.Problem) []corpus.Problem {
+	out := []corpus.Problem{}
+	for _, p := range ps {
+		out = append(out, l.problem(p))
+	}
+	return out
 }
 
 func nluPredictCommand() *command {
@@ -141,6 +143,7 @@ func nluPredictCommand() *command {
 			path := fs.String("model", modelFile, "the model's `FILE`")
 			jsonl := fs.Bool("jsonl", false, "lines of JSON in, lines of JSON out")
 			asJSON := fs.Bool("json", false, "write JSON, with all intents")
+			now := fs.String("now", "", "the `TIME` that tomorrow and the like count from, 2026-03-05T14:00:00Z; this moment if left out")
 			var enc sentences
 			enc.bind(fs)
 			return func(ctx context.Context, t *terminal, args []string) error {
@@ -150,15 +153,22 @@ func nluPredictCommand() *command {
 				if *jsonl && (len(args) > 0 || *asJSON) {
 					return usagef("--jsonl reads the input and writes lines: it takes neither texts nor --json")
 				}
+				at := time.Now()
+				if *now != "" {
+					var err error
+					if at, err = time.Parse(time.RFC3339, *now); err != nil {
+						return usagef("--now is a time such as 2026-03-05T14:00:00Z, not %q", *now)
+					}
+				}
 				m, err := enc.readModel(ctx, t, *path)
 				if err != nil {
 					return err
 				}
 				if *jsonl {
-					return predictLines(ctx, t, m)
+					return predictLines(ctx, t, m, at)
 				}
 				for _, text := range args {
-					if err := predictText(t, m, text, *asJSON); err != nil {
+					if err := predictText(t, m, text, at, *asJSON); err != nil {
 						return err
 					}
 				}
@@ -168,54 +178,56 @@ func nluPredictCommand() *command {
 	}
 }
 
-// understood is a line of predict --jsonl.
+// understood is what predict tells of a text.
 type understood struct {
-	Intent   string  `json:"intent"`
-	Score    float64 `json:"score"`
-	Entities []found `json:"entities"`
+	Intent   string       `json:"intent"`
+	Score    float64      `json:"score"`
+	Entities []found      `json:"entities"`
+	Intents  []nlu.Ranked `json:"intents,omitempty"`
+	Version  string       `json:"version,omitempty"`
 }
 
 type found struct {
-	Start int    `json:"start"` // code points
-	End   int    `json:"end"`   // code points, exclusive
-	Type  string `json:"type"`
+	Start int     `json:"start"` // code points
+	End   int     `json:"end"`   // code points, exclusive
+	Type  string  `json:"type"`
+	Role  string  `json:"role,omitempty"`
+	Value string  `json:"value,omitempty"` // what programs get, where a definition says it
+	Score float64 `json:"score,omitempty"` // what the learned part gives it
 }
 
-func predictLines(ctx context.Context, t *terminal, m *nlu.Model) error {
+// understand asks the model and tells the entities that don't overlap.
+func understand(m *model.Model, text string, at time.Time) understood {
+	u := m.Understand(text, at)
+	out := understood{Intent: u.Intent, Score: u.Score, Entities: []found{}, Intents: u.Intents, Version: m.Version()}
+	values := dialog.Entities(text, u.Entities)
+	for i, e := range finder.Flat(u.Entities) {
+		out.Entities = append(out.Entities, found{e.Start, e.End, e.Name, e.Role, cmp.Or(values[i].Name, values[i].Value.Value), e.Score})
+	}
+	slices.SortStableFunc(out.Entities, func(a, b found) int { return a.Start - b.Start })
+	return out
+}
+
+func predictLines(ctx context.Context, t *terminal, m *model.Model, at time.Time) error {
 	out := bufio.NewWriter(t.out)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	var (
-		u   nlu.Understanding
-		row = understood{Entities: []found{}}
-		bad bool
-	)
+	bad := false
 	in := &flushing{r: t.in, before: out.Flush}
 	err := eachLine(in, func(n int, line []byte, tooLong bool) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		var ask struct {
-			Text *string `json:"text"`
-		}
-		why := ""
-		switch err := json.Unmarshal(line, &ask); {
-		case tooLong:
-			why = fmt.Sprintf("the line is longer than %d bytes", corpus.MostLine)
-		case err != nil:
-			why = err.Error()
-		case ask.Text == nil:
-			why = `it has no "text"`
-		}
-		if why != "" {
+		text, err := lineText(line, tooLong)
+		if err != nil {
 			bad = true
-			t.say("parley: input:%d: %s", n, why)
-			return enc.Encode(map[string]string{"error": fmt.Sprintf("line %d: %s", n, why)})
+			t.say("parley: input:%d: %s", n, err)
+			return enc.Encode(map[string]string{"error": fmt.Sprintf("line %d: %s", n, err)})
 		}
-		m.PredictInto(*ask.Text, &u)
-		row.Intent, row.Score, row.Entities = u.Intent, u.Score, row.Entities[:0]
-		for _, e := range u.Entities {
-			row.Entities = append(row.Entities, found{e.Start, e.End, e.Type})
+		row := understand(m, text, at)
+		row.Intents, row.Version = nil, ""
+		for i := range row.Entities {
+			row.Entities[i].Score = 0
 		}
 		return enc.Encode(row)
 	})
@@ -226,6 +238,23 @@ func predictLines(ctx context.Context, t *terminal, m *nlu.Model) error {
 		return errSilent
 	}
 	return nil
+}
+
+// lineText reads {"text": ...}, whatever else the line has.
+func lineText(line []byte, tooLong bool) (string, error) {
+	var ask struct {
+		Text *string `json:"text"`
+	}
+	if tooLong {
+		return "", fmt.Errorf("the line is longer than %d bytes", corpus.MostLine)
+	}
+	if err := json.Unmarshal(line, &ask); err != nil {
+		return "", err
+	}
+	if ask.Text == nil {
+		return "", errors.New(`it has no "text"`)
+	}
+	return *ask.Text, nil
 }
 
 // flushing calls before ahead of each read that may wait, so that whoever
@@ -242,25 +271,28 @@ func (f *flushing) Read(p []byte) (int, error) {
 	return f.r.Read(p)
 }
 
-func predictText(t *terminal, m *nlu.Model, text string, asJSON bool) error {
-	u := m.Predict(text)
+func predictText(t *terminal, m *model.Model, text string, at time.Time, asJSON bool) error {
+	u := understand(m, text, at)
 	if asJSON {
 		return t.json(u)
 	}
-	t.printf("%s  %.2f", u.Intent, u.Score)
+	t.printf("%s  %.2f", calm(u.Intent), u.Score)
 	for _, r := range u.Intents[1:min(len(u.Intents), 3)] {
 		if r.Score >= 0.01 {
-			t.printf("  (%s %.2f)", r.Intent, r.Score)
+			t.printf("  (%s %.2f)", calm(r.Intent), r.Score)
 		}
 	}
 	t.printf("\n")
 	runes := []rune(text)
 	for _, e := range u.Entities {
-		value := ""
-		if e.End <= len(runes) {
-			value = short(string(runes[e.Start:e.End]))
+		t.printf("  %s = %q", calm(finder.Join(e.Type, e.Role)), short(string(runes[e.Start:e.End])))
+		if e.Value != "" {
+			t.printf(" is %s", calm(e.Value))
 		}
-		t.printf("  %s = %q  %.2f  at %d to %d\n", e.Type, value, e.Score, e.Start, e.End)
+		if e.Score > 0 {
+			t.printf("  %.2f", e.Score)
+		}
+		t.printf("  at %d to %d\n", e.Start, e.End)
 	}
 	return nil
 }

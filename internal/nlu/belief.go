@@ -8,11 +8,13 @@ import (
 
 const (
 	// How many of the lines that would be understood rightly may be called
-	// None, so that foreign ones are: where nothing shows that there are any,
-	// and how many more where so many examples of None do. The real loss is
-	// smaller: a line that was held out knows less of its kind than any later
-	// text.
-	lossUnknown = 0.0002
+	// None, so that foreign ones are: the fewer intents there are, the more of
+	// what people say is none of them. And how many more where so many examples
+	// of None show it. The real loss is smaller in large sets: a line that was
+	// held out knows less of its kind than any later text.
+	lossUnknown = 0.1 // divided by the number of intents
+	lossLeast   = 0.0002
+	lossMost    = 0.02
 	lossKnown   = 0.025
 	noneKnown   = 50 // examples that make half of it
 )
@@ -105,7 +107,8 @@ func (t *trainer) calibrate() {
 	for i := range t.set.lines {
 		known += float64(btoi(t.set.lines[i].intent == t.m.none))
 	}
-	b.divided = b.divide(all, lossUnknown+lossKnown*known/(known+noneKnown))
+	loss := min(max(lossUnknown/float64(len(t.set.intents)), lossLeast), lossMost)
+	b.divided = b.divide(all, loss+lossKnown*known/(known+noneKnown))
 }
 
 func (t *trainer) row(h *held, k int) []float32 {

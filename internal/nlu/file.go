@@ -21,7 +21,7 @@ import (
 // makes it allocate more than the body could fill.
 const (
 	fileMagic   = "PNLU"
-	fileVersion = 2
+	fileVersion = 3
 	headSize    = 4 + 2 + 8 + 4
 	mostFile    = 512 << 20
 )
@@ -97,6 +97,7 @@ func (m *Model) encode(b []byte) []byte {
 	if sp.sentences != nil {
 		b = binary.LittleEndian.AppendUint32(b, sp.sentences.Sum())
 	}
+	b = sp.hints.encode(b)
 	b = appendHashes(b, sp.lex.list)
 	b = appendFloats(b, sp.idf)
 	b = appendFloats(b, m.linear.scale)
@@ -227,6 +228,7 @@ func (m *Model) decodeSpace(c *cursor, find func(sum uint32) (*encoder.Encoder, 
 		}
 		sp.sentences, sp.dim = e, e.Dim()
 	}
+	sp.hints.decode(c)
 	sp.lex = newLexicon(c.hashes())
 	sp.idf = c.floats(len(sp.lex.list))
 	return nil

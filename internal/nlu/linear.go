@@ -43,8 +43,10 @@ func dot(a, b []float32) float32 {
 type regression struct {
 	p    *points
 	c    int       // intents
-	w    []float32 // width × intents
-	pull []float32 // lines × intents
+	row8 int       // c, rounded up to eights: how long rows are; the rest is 0
+	w    []float32 // width × row8
+	pull []float32 // lines × row8
+	deep []int32   // the rows of the dense part
 	own  func(line int32) int
 	gone []bool // intents that don't exist
 	rng  *rand.Rand
@@ -53,11 +55,16 @@ type regression struct {
 }
 
 func newRegression(p *points, c int, own func(int32) int, rng *rand.Rand) *regression {
-	return &regression{
-		p: p, c: c, own: own, rng: rng, gone: make([]bool, c),
-		w: make([]float32, p.width()*c), pull: make([]float32, p.n*c),
-		score: make([]float32, c), chance: make([]float32, c), change: make([]float32, c),
+	n := (c + 7) / 8 * 8
+	r := &regression{
+		p: p, c: c, row8: n, own: own, rng: rng, gone: make([]bool, c),
+		w: make([]float32, p.width()*n), pull: make([]float32, p.n*n),
+		score: make([]float32, n), chance: make([]float32, n), change: make([]float32, n),
 	}
+	for d := range p.dim {
+		r.deep = append(r.deep, int32(p.feats+d))
+	}
+	return r
 }
 
 // without returns a copy that has never seen the lines and intents that are
@@ -79,20 +86,16 @@ func (r *regression) without(lines func(int32) bool, gone []bool, rng *rand.Rand
 	return out
 }
 
-func (r *regression) pulls(i int32) []float32 { return r.pull[int(i)*r.c : (int(i)+1)*r.c] }
+func (r *regression) pulls(i int32) []float32 { return r.pull[int(i)*r.row8 : (int(i)+1)*r.row8] }
 
-func (r *regression) row(f int) []float32 { return r.w[f*r.c : (f+1)*r.c] }
+func (r *regression) row(f int) []float32 { return r.w[f*r.row8 : (f+1)*r.row8] }
 
 // scores sets r.score to the line's.
 func (r *regression) scores(i int32) {
 	idx, val, dense := r.p.line(i)
 	copy(r.score, r.row(r.p.feats+r.p.dim))
-	for k, f := range idx {
-		lanes.Add(r.score, r.row(int(f)), val[k])
-	}
-	for d, v := range dense {
-		lanes.Add(r.score, r.row(r.p.feats+d), v)
-	}
+	lanes.Mix(r.score, r.w, idx, val)
+	lanes.Mix(r.score, r.w, r.deep, dense)
 }
 
 // add brings r.change of a line's pulls into the weights.
@@ -162,7 +165,7 @@ func (r *regression) visit(i int32) float32 {
 		// intent by itself, short enough for all of them together.
 		r.chances()
 		var most float32
-		for k, p := range r.chance {
+		for k, p := range r.chance[:r.c] {
 			want := -trust * p
 			if k == own {
 				want += trust
@@ -195,20 +198,20 @@ func (r *regression) visit(i int32) float32 {
 // chances turns r.score into probabilities.
 func (r *regression) chances() {
 	top := float32(math.Inf(-1))
-	for k, v := range r.score {
+	for k, v := range r.score[:r.c] {
 		if !r.gone[k] {
 			top = max(top, v)
 		}
 	}
 	var sum float32
-	for k, v := range r.score {
+	for k, v := range r.score[:r.c] {
 		r.chance[k] = 0
 		if v -= top; v > -faint && !r.gone[k] {
 			r.chance[k] = float32(math.Exp(float64(v)))
 			sum += r.chance[k]
 		}
 	}
-	for k := range r.chance {
+	for k := range r.c {
 		r.chance[k] /= sum
 	}
 }

@@ -57,12 +57,12 @@ type linear struct {
 	bias  []float32 // by intent
 }
 
-// keep takes over the weights, width × intents.
-func (m *Model) keep(p *points, w []float32) {
-	c := len(m.intents)
+// keep takes over the weights.
+func (m *Model) keep(r *regression) {
+	p, c := r.p, r.c
 	l := linear{rows: make([]int8, p.feats*c), scale: make([]float32, p.feats)}
 	for f := range p.feats {
-		row := w[f*c : (f+1)*c]
+		row := r.row(f)[:c]
 		var top float32
 		for _, v := range row {
 			top = max(top, v, -v)
@@ -75,8 +75,10 @@ func (m *Model) keep(p *points, w []float32) {
 			l.rows[f*c+i] = int8(math.Round(float64(v / l.scale[f])))
 		}
 	}
-	dense := w[p.feats*c:]
-	l.dense, l.bias = slices.Clone(dense[:p.dim*c]), slices.Clone(dense[p.dim*c:])
+	for d := range p.dim {
+		l.dense = append(l.dense, r.row(p.feats + d)[:c]...)
+	}
+	l.bias = slices.Clone(r.row(p.feats + p.dim)[:c])
 	m.linear = l
 }
 
@@ -107,6 +109,7 @@ type scratch struct {
 	count     []uint16 // by feature; all 0 between uses
 	idx       []int32
 	val       []float32
+	heard     bool // some of the letters are known
 	dense     []float32
 	scores    []float32
 	typo      []byte
@@ -122,6 +125,18 @@ func (m *Model) Intents() []string { return slices.Clone(m.intents) }
 // Types returns the kinds of entity that the model knows.
 func (m *Model) Types() []string { return slices.Clone(m.tags.types) }
 
+// Head is as much of a text as is looked at: the whole one up to 64 KiB.
+func Head(text string) string {
+	if len(text) <= mostText {
+		return text
+	}
+	cut := mostText
+	for cut > mostText-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut]
+}
+
 // Predict understands a text. Of one longer than 64 KiB or 512 words it
 // understands the beginning.
 func (m *Model) Predict(text string) Understanding {
@@ -133,13 +148,7 @@ func (m *Model) Predict(text string) Understanding {
 // PredictInto is Predict into memory that is there already: the slices of u
 // are used again.
 func (m *Model) PredictInto(text string, u *Understanding) {
-	if len(text) > mostText {
-		cut := mostText
-		for cut > mostText-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut]
-	}
+	text = Head(text)
 	s, _ := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	s.split(text, mostTokens)
@@ -152,14 +161,10 @@ func (m *Model) PredictInto(text string, u *Understanding) {
 
 // rank turns the scores in s into u's intents.
 func (m *Model) rank(s *scratch, u *Understanding) {
-	known := 1.0
-	if len(s.idx) == 0 {
-		known = 0 // nothing of it was ever seen
-	}
 	b := &m.belief
 	foreign := b.foreign(s.scores, m.none)
-	if known == 0 {
-		foreign = 1
+	if !s.heard {
+		foreign = 1 // nothing of it was ever seen, but perhaps a comma
 	}
 	top, sum := math.Inf(-1), 0.0
 	for i, v := range s.scores {

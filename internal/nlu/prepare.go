@@ -22,6 +22,7 @@ const (
 // Problem is something wrong with an example.
 type Problem struct {
 	Index int // into the examples
+	Other int // another example that it is about, -1 for none
 	Text  string
 }
 
@@ -68,7 +69,7 @@ func prepare(examples []corpus.Example) (*set, []Problem, error) {
 			continue
 		}
 		if why := badExample(e); why != "" {
-			bad = append(bad, Problem{i, why})
+			bad = append(bad, Problem{i, -1, why})
 			continue
 		}
 		use = append(use, i)
@@ -146,6 +147,17 @@ func badExample(e *corpus.Example) string {
 	return ""
 }
 
+func checkHints(all [][]string) error {
+	n := 0
+	for _, h := range all {
+		n += len(h)
+	}
+	if len(all) > mostHints || n > mostPhrases {
+		return fmt.Errorf("%d lists with %d phrases are more than the %d with %d that a model can have", len(all), n, mostHints, mostPhrases)
+	}
+	return nil
+}
+
 // doubts finds what can be learned but hardly is what somebody meant.
 func doubts(examples []corpus.Example, use []int, intents map[string]int) []Problem {
 	var out []Problem
@@ -156,10 +168,10 @@ func doubts(examples []corpus.Example, use []int, intents map[string]int) []Prob
 		if first, ok := seen[key]; !ok {
 			seen[key] = i
 		} else if was := examples[first].Intent; was != e.Intent {
-			out = append(out, Problem{i, fmt.Sprintf("%q is %s here and %s in example %d", e.Text, e.Intent, was, first)})
+			out = append(out, Problem{i, first, fmt.Sprintf("%q is %s here and %s elsewhere", e.Text, e.Intent, was)})
 		}
 		if intents[e.Intent] == 1 && e.Intent != corpus.None {
-			out = append(out, Problem{i, fmt.Sprintf("the only line of %s: five or more teach it", e.Intent)})
+			out = append(out, Problem{i, -1, fmt.Sprintf("the only line of %s: five or more teach it", e.Intent)})
 		}
 	}
 	return out

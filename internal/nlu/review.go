@@ -2,7 +2,6 @@ package nlu
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -152,11 +151,11 @@ type CurvePoint struct {
 	Overlap  float64 `json:"entityF1"` // by the overlap rule
 }
 
-// Curve trains on growing shares of the examples for learning and tries each
-// model on the tests: where it still rises, more examples help.
-func Curve(ctx context.Context, learn, tests []corpus.Example, opt Options, points int) ([]CurvePoint, error) {
-	opt.Progress = nil
-	order := (&trainer{opt: opt}).rand(4).Perm(len(learn))
+// Curve has models learn growing shares of the examples and be tried: where it
+// still rises, more examples help. try learns some and says how it did. The same
+// seed makes the same shares.
+func Curve(learn []corpus.Example, seed uint64, points int, try func([]corpus.Example) (Report, error)) ([]CurvePoint, error) {
+	order := (&trainer{opt: Options{Seed: seed}}).rand(4).Perm(len(learn))
 	var out []CurvePoint
 	for i := range points {
 		share := math.Pow(2, float64(i+1-points)) // each time twice as many
@@ -169,13 +168,12 @@ func Curve(ctx context.Context, learn, tests []corpus.Example, opt Options, poin
 				part = append(part, e)
 			}
 		}
-		m, _, err := Train(ctx, part, opt)
-		if err != nil {
-			return nil, err
-		}
-		r := m.Evaluate(tests)
 		if len(out) > 0 && out[len(out)-1].Examples == len(part) {
 			continue
+		}
+		r, err := try(part)
+		if err != nil {
+			return nil, err
 		}
 		out = append(out, CurvePoint{len(part), r.Accuracy, r.Overlap.F1()})
 	}

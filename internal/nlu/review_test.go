@@ -39,7 +39,9 @@ func TestReview(t *testing.T) {
 
 func TestCurve(t *testing.T) {
 	tests := []corpus.Example{mark("lamp", "turn the light on in the [garage](room)"), mark("rain", "will it snow in [Berlin](city)"), mark("food", "order a salad")}
-	points, err := Curve(t.Context(), lessons(), tests, Options{Seed: 1}, 4)
+	points, err := Curve(lessons(), 1, 4, func(part []corpus.Example) (Report, error) {
+		return train(t, part, Options{Seed: 1}).Evaluate(tests), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,43 @@ const (
 // encoder makes of it. Training makes it; nothing changes it after.
 type space struct {
 	lex       lexicon
-	idf       []float32        // by feature
+	idf       []float32 // by feature
+	hints     hints
 	words     *vectors.Table   // nil = none
 	sentences *encoder.Encoder // nil = none
 	dim       int              // of the meaning; 0 = none
+}
+
+// learn numbers the features that at least so many texts have.
+func (p *space) learn(s *scratch, texts []string, least int32) {
+	var (
+		df    = map[uint32]int32{}
+		last  = map[uint32]int32{}
+		order []uint32 // as met, so that numbers don't depend on the map
+	)
+	for i, text := range texts {
+		s.split(text, mostTokens)
+		s.features(&p.hints)
+		for _, feats := range [][]uint32{s.wordFeats, s.charFeats} {
+			for _, h := range feats {
+				if df[h] == 0 {
+					order = append(order, h)
+				} else if last[h] == int32(i) {
+					continue
+				}
+				df[h]++
+				last[h] = int32(i)
+			}
+		}
+	}
+	if least > 1 {
+		order = slices.DeleteFunc(order, func(h uint32) bool { return df[h] < least })
+	}
+	p.lex = newLexicon(order)
+	p.idf = make([]float32, len(order))
+	for id, h := range order {
+		p.idf[id] = float32(math.Log(float64(1+len(texts))/float64(1+df[h])) + 1)
+	}
 }
 
 // lexicon numbers features by their hash.
@@ -97,13 +130,14 @@ const (
 	nsWord uint64 = iota + 1
 	nsPair
 	nsGram
+	nsHint
 )
 
 const edge = '\x02' // before and behind a word
 
-// features lists the hashes of the words and pairs, and of the letter groups,
-// of the tokens in s.
-func (s *scratch) features() {
+// features lists the hashes of the words, pairs and hints, and of the letter
+// groups, of the tokens in s.
+func (s *scratch) features(h *hints) {
 	s.wordFeats, s.charFeats = s.wordFeats[:0], s.charFeats[:0]
 	before := uint64(edge)
 	for i := range s.tokens {
@@ -120,6 +154,9 @@ func (s *scratch) features() {
 	if before != edge {
 		s.wordFeats = append(s.wordFeats, finish(hashMore(hashMore(before, nsPair), edge)))
 	}
+	h.find(s, func(_, _, list int) {
+		s.wordFeats = append(s.wordFeats, finish(hashMore(hashMore(fnvStart, nsHint), uint64(list))))
+	})
 }
 
 // grams lists the letter groups of a word between its edges.
@@ -152,12 +189,14 @@ func (p *space) project(s *scratch) {
 	p.meaning(s)
 }
 
-// surface sets s.idx and s.val.
+// surface sets s.idx, s.val and s.heard.
 func (p *space) surface(s *scratch) {
-	s.features()
+	s.features(&p.hints)
 	s.idx, s.val = s.idx[:0], s.val[:0]
 	p.weigh(s, s.wordFeats, wordShare)
+	words := len(s.idx)
 	p.weigh(s, s.charFeats, charShare)
+	s.heard = len(s.idx) > words
 }
 
 // weigh appends a group of features with sublinear TF-IDF at length share.

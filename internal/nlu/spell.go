@@ -8,7 +8,8 @@ const shortestTypo = 4
 // correct replaces words that nobody knows by a known one that is one slip
 // away: a letter too many, too few, wrong, or swapped with its neighbour. Words
 // of the training lines come first, the more frequent before the others, then
-// those of the vectors. A word that one of them has is never changed.
+// those of the hints and of the vectors. A word that one of them has is never
+// changed.
 func (p *space) correct(s *scratch) {
 	for i := range s.tokens {
 		w := s.word(i)
@@ -25,7 +26,8 @@ func (p *space) correct(s *scratch) {
 }
 
 func (p *space) knows(w []byte) bool {
-	return p.lex.find(wordHash(w)) >= 0 || p.words != nil && p.words.Has(w)
+	h := wordHash(w)
+	return p.lex.find(h) >= 0 || p.hints.knows(h) || p.words != nil && p.words.Has(w)
 }
 
 func wordHash(w []byte) uint32 { return finish(hashBytes(hashMore(fnvStart, nsWord), w)) }
@@ -34,19 +36,21 @@ func wordHash(w []byte) uint32 { return finish(hashBytes(hashMore(fnvStart, nsWo
 func (p *space) nearest(s *scratch, w []byte) bool {
 	found := false
 	var bestRank float32
+	take := func(c []byte, rank float32) {
+		if !found || rank < bestRank {
+			found, bestRank = true, rank
+			s.best = append(s.best[:0], c...)
+		}
+	}
 	try := func(c []byte) {
-		if id := p.lex.find(wordHash(c)); id >= 0 {
-			if r := p.idf[id]; !found || r < bestRank {
-				found, bestRank = true, r
-				s.best = append(s.best[:0], c...)
-			}
+		h := wordHash(c)
+		if id := p.lex.find(h); id >= 0 {
+			take(c, p.idf[id])
+		} else if p.hints.knows(h) {
+			take(c, 99)
 		} else if p.words != nil {
-			// Behind all words of the training lines.
 			if weight := p.words.Weight(c); weight > 0 {
-				if r := 100 + weight; !found || r < bestRank {
-					found, bestRank = true, r
-					s.best = append(s.best[:0], c...)
-				}
+				take(c, 100+weight)
 			}
 		}
 	}

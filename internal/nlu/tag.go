@@ -85,6 +85,9 @@ const (
 	mostName = 6 // tokens of a value that is kept as a name
 )
 
+// hinted is added to what a token is part of where a hint says so.
+const hinted = 1 << 32
+
 // look prepares what the features of all tokens need. spared says which names
 // not to see: in training those that only the line itself knows.
 func (t *tagger) look(s *scratch, sp *space, spared func(i, j, typ int) bool) {
@@ -119,13 +122,19 @@ func (t *tagger) look(s *scratch, sp *space, spared func(i, j, typ int) bool) {
 				if spared != nil && spared(i, j, int(typ)) {
 					continue
 				}
-				for k := i; k <= j; k++ {
-					place := uint64(typ)<<2 | uint64(btoi(k > i))<<1 | uint64(btoi(k == j))
-					if !slices.Contains(g.names[k], place) {
-						g.names[k] = append(g.names[k], place)
-					}
-				}
+				g.part(i, j, uint64(typ))
 			}
+		}
+	}
+	sp.hints.find(s, func(i, j, list int) { g.part(i, j, hinted|uint64(list)) })
+}
+
+// part notes that tokens i to j are a name of some kind.
+func (g *tagScratch) part(i, j int, kind uint64) {
+	for k := i; k <= j; k++ {
+		place := kind<<2 | uint64(btoi(k > i))<<1 | uint64(btoi(k == j))
+		if !slices.Contains(g.names[k], place) {
+			g.names[k] = append(g.names[k], place)
 		}
 	}
 }

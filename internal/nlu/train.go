@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,6 +25,9 @@ type Options struct {
 	Workers int
 	// Plain leaves out the English word vectors, for other languages.
 	Plain bool
+	// Hints are lists of words and phrases that mean or do the same: what one of
+	// them shows is learned for all.
+	Hints [][]string
 	// Encoder, if set, makes the accurate tier: what a sentence means is read
 	// by it. Whoever reads the model needs the same one.
 	Encoder *encoder.Encoder
@@ -46,6 +48,8 @@ const (
 	foldOften = 3
 	foldLines = 3000 // held-out lines that are looked at, of each sort
 
+	fewestIntents = 3 // of which one is left out
+
 	rareFeature = 2 // a feature of fewer lines is left out of large sets
 	largeSet    = 4000
 )
@@ -55,6 +59,9 @@ const (
 func Train(ctx context.Context, examples []corpus.Example, opt Options) (m *Model, warnings []Problem, err error) {
 	set, warnings, err := prepare(examples)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := checkHints(opt.Hints); err != nil {
 		return nil, nil, err
 	}
 	t := &trainer{opt: opt, set: set, m: &Model{intents: set.intents, none: set.none}}
@@ -125,36 +132,18 @@ func (t *trainer) makeSpace(ctx context.Context) error {
 		sp.sentences, sp.dim = t.opt.Encoder, t.opt.Encoder.Dim()
 	}
 	lines, n := t.set.lines, len(t.set.lines)
-	var (
-		s     = new(scratch)
-		df    = map[uint32]int32{}
-		last  = map[uint32]int32{}
-		order []uint32 // as met, so that numbers don't depend on the map
-	)
+	texts := make([]string, n)
 	for i, l := range lines {
-		s.split(l.text, mostTokens)
-		s.features()
-		for _, feats := range [][]uint32{s.wordFeats, s.charFeats} {
-			for _, h := range feats {
-				if df[h] == 0 {
-					order = append(order, h)
-				} else if last[h] == int32(i) {
-					continue
-				}
-				df[h]++
-				last[h] = int32(i)
-			}
-		}
+		texts[i] = l.text
 	}
+	least := int32(1)
 	if n >= largeSet {
-		order = slices.DeleteFunc(order, func(h uint32) bool { return df[h] < rareFeature })
+		least = rareFeature
 	}
-	sp.lex = newLexicon(order)
-	sp.idf = make([]float32, len(order))
-	for id, h := range order {
-		sp.idf[id] = float32(math.Log(float64(1+n)/float64(1+df[h])) + 1)
-	}
-	p := &points{n: n, feats: len(order), dim: sp.dim, start: make([]int32, 1, n+1)}
+	s := new(scratch)
+	sp.hints = newHints(s, t.opt.Hints)
+	sp.learn(s, texts, least)
+	p := &points{n: n, feats: len(sp.idf), dim: sp.dim, start: make([]int32, 1, n+1)}
 	if err := t.meanings(ctx, p); err != nil {
 		return err
 	}
@@ -231,8 +220,11 @@ func (t *trainer) plan() {
 // lines show what a foreign line looks like; -1 where there is none, because
 // the intents are too few or it stands for foreign lines itself.
 func (t *trainer) leftOut(intent int) int {
-	if len(t.set.intents) < 2*foldCount || intent == t.set.none {
+	switch n := len(t.set.intents); {
+	case n < fewestIntents || intent == t.set.none:
 		return -1
+	case n < 2*foldCount:
+		return intent % foldCount
 	}
 	return (intent / foldCount) % foldCount
 }
@@ -264,7 +256,7 @@ func (t *trainer) learnIntents(ctx context.Context) error {
 	// Scores grow a little with each pass: as many as the folds had make theirs
 	// comparable with the model's.
 	r.solve(lines, settle, foldOften, goOn)
-	t.m.keep(t.p, r.w)
+	t.m.keep(r)
 	if err := ctx.Err(); err != nil {
 		return errors.Join(errors.New("train: stopped before the end"), err)
 	}
@@ -285,7 +277,7 @@ func (t *trainer) tryFold(ctx context.Context, full *regression, fold, passes in
 	score := func(h *held, k int, i int32) {
 		r.scores(i)
 		out := h.scores[k*r.c : (k+1)*r.c]
-		for intent, v := range r.score {
+		for intent, v := range r.score[:r.c] {
 			if !gone[intent] {
 				out[intent] = v
 			}

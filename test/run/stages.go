@@ -165,28 +165,43 @@ func cross(ctx context.Context, j *job) error {
 	return nil
 }
 
-// parts says where the library and the model are.
+// parts says where the library and the models are.
 type parts struct {
 	Model   string `json:"path"`
 	Library string `json:"library"`
+	Encoder string `json:"-"` // folder of the sentence encoder
 }
 
 // env is what tests of the real engine want to know. They measure nothing, so
 // that a slow machine is no failure.
 func (p parts) env(j *job) []string {
-	return []string{"PARLEY_TEST_REAL=1", "PARLEY_LLAMA_LIB=" + p.Library, "PARLEY_LLAMA_MODEL=" + p.Model, "PARLEY_BIN=" + j.bin}
+	return []string{"PARLEY_TEST_REAL=1", "PARLEY_LLAMA_LIB=" + p.Library, "PARLEY_LLAMA_MODEL=" + p.Model, "PARLEY_NLU_ENCODER=" + p.Encoder, "PARLEY_BIN=" + j.bin}
 }
 
 func (j *job) parts(ctx context.Context) (parts, error) {
+	p, err := j.pull(ctx)
+	if err != nil {
+		return p, err
+	}
+	e, err := j.pull(ctx, "all-minilm-l6-v2")
+	p.Encoder = e.Model
+	if err == nil && p.Library == "" {
+		err = errors.New("`parley model pull` did not say where the library is")
+	}
+	return p, err
+}
+
+// pull has a model on this machine; without a name the default one.
+func (j *job) pull(ctx context.Context, name ...string) (parts, error) {
 	var p parts
-	out, err := j.output(ctx, sh(j.bin, "model", "pull", "--json"))
+	out, err := j.output(ctx, sh(append([]string{j.bin, "model", "pull", "--json"}, name...)...))
 	if err != nil {
 		return p, err
 	}
 	if err := json.Unmarshal([]byte(out), &p); err != nil {
 		return p, fmt.Errorf("read where the model is: %w", err)
 	}
-	if p.Model == "" || p.Library == "" {
+	if p.Model == "" {
 		return p, errors.New("`parley model pull` did not say where the model is")
 	}
 	return p, nil
@@ -197,8 +212,8 @@ func model(ctx context.Context, j *job) error {
 	return err
 }
 
-// realEngine runs the packages whose tests want the real engine, but for the
-// stories.
+// realEngine runs the packages whose tests want the real engine or the sentence
+// encoder, but for the stories.
 func realEngine(ctx context.Context, j *job) error {
 	p, err := j.parts(ctx)
 	if err != nil {
@@ -210,7 +225,7 @@ func realEngine(ctx context.Context, j *job) error {
 			return err
 		}
 		b, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(b), "PARLEY_TEST_REAL") {
+		if err == nil && (strings.Contains(string(b), "PARLEY_TEST_REAL") || strings.Contains(string(b), "PARLEY_NLU_ENCODER")) {
 			rel, relErr := filepath.Rel(j.root, filepath.Dir(path))
 			if dir := "./" + filepath.ToSlash(rel); relErr == nil && (len(dirs) == 0 || dirs[len(dirs)-1] != dir) {
 				dirs = append(dirs, dir)

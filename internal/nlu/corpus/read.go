@@ -24,22 +24,51 @@ const (
 	mostProblems = 500   // that are reported
 )
 
+// Place is where something stands.
+type Place struct {
+	File string
+	Line int // from 1
+}
+
 // Read reads a project: all .yaml, .yml and .lu files of a folder and the
 // folders in it, apart from those whose names begin with a dot. They are one
 // project, so how it is cut into files makes no difference. The error is
 // Problems, all of them at once, unless the folder itself can't be read.
 func Read(dir string) (*Project, error) {
+	p, _, err := ReadPlaces(dir)
+	return p, err
+}
+
+// ReadPlaces is Read and tells where each of the project's Examples stands;
+// files are named as they are in the folder.
+func ReadPlaces(dir string) (*Project, []Place, error) {
 	root, err := os.OpenRoot(dir) // links out of the folder are not followed
 	if err != nil {
-		return nil, fmt.Errorf("read project: %w", err)
+		return nil, nil, fmt.Errorf("read project: %w", err)
 	}
 	defer root.Close()
-	return ReadFS(root.FS())
+	d, err := readDraft(root.FS())
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := d.finish()
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, d.places(), nil
 }
 
 // ReadFS is Read for a folder that is not on a disk.
 func ReadFS(fsys fs.FS) (*Project, error) {
-	names, err := projectFiles(fsys)
+	d, err := readDraft(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return d.finish()
+}
+
+func readDraft(fsys fs.FS) (*draft, error) {
+	names, err := ProjectFiles(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -60,10 +89,11 @@ func ReadFS(fsys fs.FS) (*Project, error) {
 		}
 		d.readYAML(name, b)
 	}
-	return d.finish()
+	return d, nil
 }
 
-func projectFiles(fsys fs.FS) ([]string, error) {
+// ProjectFiles lists the files of a project's folder.
+func ProjectFiles(fsys fs.FS) ([]string, error) {
 	var names []string
 	err := fs.WalkDir(fsys, ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -276,6 +306,28 @@ func (d *draft) finish() (*Project, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// places are where the project's Examples stand, in their order.
+func (d *draft) places() []Place {
+	said := map[string]*[2][]Place{} // by intent: utterances, tests
+	for _, s := range d.said {
+		if s.kind == asPattern {
+			continue
+		}
+		if said[s.intent] == nil {
+			said[s.intent] = new([2][]Place)
+		}
+		of := &said[s.intent][s.kind] // forTraining, forTest
+		*of = append(*of, Place{s.file, s.line})
+	}
+	var out []Place
+	for _, in := range d.project.Intents {
+		if of := said[in.Name]; of != nil {
+			out = append(append(out, of[0]...), of[1]...)
+		}
+	}
+	return out
 }
 
 // resolve turns the names that marks were written with into paths: within the

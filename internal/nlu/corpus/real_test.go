@@ -36,8 +36,8 @@ func ordered(p *Project) *Project {
 	return &q
 }
 
-// roundTrip writes p, reads it, exports it to LUIS and imports that.
-func roundTrip(t *testing.T, p *Project) []Lost {
+// throughFolder writes p and reads it again: it must be the same.
+func throughFolder(t *testing.T, p *Project) *Project {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := Write(dir, p); err != nil {
@@ -48,7 +48,13 @@ func roundTrip(t *testing.T, p *Project) []Lost {
 		t.Fatal(err)
 	}
 	same(t, "what was written and read", p, read)
-	b, lost, err := ExportLUIS(read)
+	return read
+}
+
+// roundTrip writes p, reads it, exports it to LUIS and imports that.
+func roundTrip(t *testing.T, p *Project) []Lost {
+	t.Helper()
+	b, lost, err := ExportLUIS(throughFolder(t, p))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,13 +136,7 @@ func (l *layer) apply(s *scratch, n, dim int) {
 	s.attend(n, dim)
 	s.quantise(s.b, n, dim)
 	l.mix.apply(s.y, s, n)
-	for i := range n {
-		row := s.x[i*dim : (i+1)*dim]
-		for k, v := range s.y[i*dim : (i+1)*dim] {
-			row[k] += v
-		}
-		l.afterMix.apply(row)
-	}
+	s.settle(&l.afterMix, n, dim)
 	s.quantise(s.x, n, dim)
 	w := l.wide.out
 	grow(&s.wide, (n+3)/4*4*w)
@@ -150,12 +144,17 @@ func (l *layer) apply(s *scratch, n, dim int) {
 	gelu(s.wide[:n*w])
 	s.quantise(s.wide, n, w)
 	l.narrow.apply(s.y, s, n)
+	s.settle(&l.afterWide, n, dim)
+}
+
+// settle adds the rows in s.y to those in s.x and brings them to a measure.
+func (s *scratch) settle(to *normal, n, dim int) {
 	for i := range n {
 		row := s.x[i*dim : (i+1)*dim]
 		for k, v := range s.y[i*dim : (i+1)*dim] {
 			row[k] += v
 		}
-		l.afterWide.apply(row)
+		to.apply(row)
 	}
 }
 

@@ -140,16 +140,25 @@ func (f *Finder) With(values map[string][]corpus.Value) (*Finder, error) {
 
 // Lessons are the project's examples for a model that knows types only: one
 // with a role is marked as "entity:role".
-func Lessons(p *corpus.Project) []corpus.Example {
-	out := p.Examples()
-	for i := range out {
-		for k := range out[i].Entities {
-			if e := &out[i].Entities[k]; e.Role != "" {
-				e.Type, e.Role = e.Type+":"+e.Role, ""
-			}
+func Lessons(p *corpus.Project) []corpus.Example { return Joined(p.Examples()) }
+
+// Joined brings the roles of examples into their types, in place.
+func Joined(examples []corpus.Example) []corpus.Example {
+	for i := range examples {
+		for k := range examples[i].Entities {
+			e := &examples[i].Entities[k]
+			e.Type, e.Role = Join(e.Type, e.Role), ""
 		}
 	}
-	return out
+	return examples
+}
+
+// Join names an entity in a role as a model that knows types only has it.
+func Join(name, role string) string {
+	if role == "" {
+		return name
+	}
+	return name + ":" + role
 }
 
 // Find returns the entities of a text: what the project's definitions find,

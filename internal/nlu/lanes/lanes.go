@@ -32,3 +32,16 @@ func Add(y, x []float32, by float32) {
 		y[i] += float32(by * v)
 	}
 }
+
+// Mix adds to y the rows that idx names, each times its by, one after another:
+// what Add does for each of them, to the last bit, without putting y away in
+// between. rows holds rows of len(y), and every number of idx is one of them.
+func Mix(y, rows []float32, idx []int32, by []float32) {
+	by = by[:len(idx)]
+	if mix(y, rows, idx, by) {
+		return
+	}
+	for k, i := range idx {
+		Add(y, rows[int(i)*len(y):(int(i)+1)*len(y)], by[k])
+	}
+}

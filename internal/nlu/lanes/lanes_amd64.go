@@ -8,6 +8,9 @@ func dot4AVX2(out *[4]int32, w *int8, x *int16, stride, n int)
 //go:noescape
 func addAVX2(y, x *float32, by float32, n int)
 
+//go:noescape
+func mixAVX2(y, rows *float32, idx *int32, by *float32, k, n int)
+
 func dot4(out *[4]int32, w []int8, x []int16) bool {
 	if !cpu.X86.HasAVX2 {
 		return false
@@ -24,4 +27,14 @@ func add(y, x []float32, by float32) int {
 	}
 	addAVX2(&y[0], &x[0], by, n)
 	return n
+}
+
+func mix(y, rows []float32, idx []int32, by []float32) bool {
+	if len(y) == 0 || len(y)%8 != 0 || !cpu.X86.HasAVX2 {
+		return false
+	}
+	if len(idx) > 0 {
+		mixAVX2(&y[0], &rows[0], &idx[0], &by[0], len(idx), len(y))
+	}
+	return true
 }

@@ -92,3 +92,122 @@ one:
 done:
 	VZEROUPPER
 	RET
+
+// func mixAVX2(y, rows *float32, idx *int32, by *float32, k, n int)
+//
+// y[j] += by[i]*rows[idx[i]*n+j] for i < k, in that order, and j < n, a
+// multiple of 8; k is not 0. Columns go in blocks that stay in registers.
+TEXT ·mixAVX2(SB), NOSPLIT, $0-48
+	MOVQ y+0(FP), DI
+	MOVQ rows+8(FP), SI
+	MOVQ idx+16(FP), R8
+	MOVQ by+24(FP), R9
+	MOVQ k+32(FP), CX
+	MOVQ n+40(FP), DX
+	MOVQ DX, R10
+	SHLQ $2, R10
+
+c64:
+	CMPQ DX, $64
+	JLT  c16
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+	VMOVUPS 128(DI), Y4
+	VMOVUPS 160(DI), Y5
+	VMOVUPS 192(DI), Y6
+	VMOVUPS 224(DI), Y7
+	XORQ AX, AX
+
+c64row:
+	MOVLQSX      (R8)(AX*4), BX
+	IMULQ        R10, BX
+	ADDQ         SI, BX
+	VBROADCASTSS (R9)(AX*4), Y8
+	VMULPS       (BX), Y8, Y9
+	VMULPS       32(BX), Y8, Y10
+	VMULPS       64(BX), Y8, Y11
+	VMULPS       96(BX), Y8, Y12
+	VADDPS       Y9, Y0, Y0
+	VADDPS       Y10, Y1, Y1
+	VADDPS       Y11, Y2, Y2
+	VADDPS       Y12, Y3, Y3
+	VMULPS       128(BX), Y8, Y9
+	VMULPS       160(BX), Y8, Y10
+	VMULPS       192(BX), Y8, Y11
+	VMULPS       224(BX), Y8, Y12
+	VADDPS       Y9, Y4, Y4
+	VADDPS       Y10, Y5, Y5
+	VADDPS       Y11, Y6, Y6
+	VADDPS       Y12, Y7, Y7
+	INCQ         AX
+	CMPQ         AX, CX
+	JLT          c64row
+
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VMOVUPS Y4, 128(DI)
+	VMOVUPS Y5, 160(DI)
+	VMOVUPS Y6, 192(DI)
+	VMOVUPS Y7, 224(DI)
+	ADDQ    $256, DI
+	ADDQ    $256, SI
+	SUBQ    $64, DX
+	JMP     c64
+
+c16:
+	CMPQ DX, $16
+	JLT  c8
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	XORQ AX, AX
+
+c16row:
+	MOVLQSX      (R8)(AX*4), BX
+	IMULQ        R10, BX
+	ADDQ         SI, BX
+	VBROADCASTSS (R9)(AX*4), Y8
+	VMULPS       (BX), Y8, Y9
+	VMULPS       32(BX), Y8, Y10
+	VADDPS       Y9, Y0, Y0
+	VADDPS       Y10, Y1, Y1
+	INCQ         AX
+	CMPQ         AX, CX
+	JLT          c16row
+
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	ADDQ    $64, DI
+	ADDQ    $64, SI
+	SUBQ    $16, DX
+	JMP     c16
+
+c8:
+	CMPQ DX, $8
+	JLT  end
+	VMOVUPS (DI), Y0
+	XORQ AX, AX
+
+c8row:
+	MOVLQSX      (R8)(AX*4), BX
+	IMULQ        R10, BX
+	ADDQ         SI, BX
+	VBROADCASTSS (R9)(AX*4), Y8
+	VMULPS       (BX), Y8, Y9
+	VADDPS       Y9, Y0, Y0
+	INCQ         AX
+	CMPQ         AX, CX
+	JLT          c8row
+
+	VMOVUPS Y0, (DI)
+	ADDQ    $32, DI
+	ADDQ    $32, SI
+	SUBQ    $8, DX
+	JMP     c8
+
+end:
+	VZEROUPPER
+	RET

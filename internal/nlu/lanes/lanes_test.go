@@ -2,6 +2,7 @@ package lanes
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -60,5 +61,31 @@ func BenchmarkAdd(b *testing.B) {
 	x, y := make([]float32, 150), make([]float32, 150)
 	for b.Loop() {
 		Add(y, x, 0.5)
+	}
+}
+
+// Mix is Add for one row after another, to the last bit.
+func TestMix(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 3))
+	for _, n := range []int{0, 1, 7, 8, 16, 24, 63, 64, 72, 128, 152, 208, 209} {
+		for _, k := range []int{0, 1, 3, 40} {
+			rows := make([]float32, 50*n)
+			for i := range rows {
+				rows[i] = rng.Float32() - 0.5
+			}
+			idx, by := make([]int32, k), make([]float32, k)
+			for i := range idx {
+				idx[i], by[i] = rng.Int32N(50), rng.Float32()
+			}
+			got, want := make([]float32, n+1), make([]float32, n+1)
+			got[n], want[n] = 7, 7 // behind the end
+			for i := range k {
+				Add(want[:n], rows[int(idx[i])*n:][:n], by[i])
+			}
+			Mix(got[:n], rows, idx, by)
+			if !slices.Equal(got, want) {
+				t.Fatalf("%d rows of %d numbers: got %v, want %v", k, n, got, want)
+			}
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -38,6 +39,8 @@ func sets() []set {
 		{"hwu64-5", few("fewshot/hwu64_5shot_train.jsonl", "hwu64.jsonl", corpus.Test), few("fewshot/hwu64_5shot_train.jsonl", "hwu64.jsonl", corpus.Dev)},
 		{"hwu64-10", few("fewshot/hwu64_10shot_train.jsonl", "hwu64.jsonl", corpus.Test), few("fewshot/hwu64_10shot_train.jsonl", "hwu64.jsonl", corpus.Dev)},
 		{"clinc150-10", few("fewshot/clinc150_10shot_train.jsonl", "clinc150.jsonl", corpus.Test), few("fewshot/clinc150_10shot_train.jsonl", "clinc150.jsonl", corpus.Dev)},
+		{"small", small("clinc150.jsonl", 0, corpus.Test), small("clinc150.jsonl", 0, corpus.Dev)},
+		{"small+None", small("clinc150.jsonl", 8, corpus.Test), small("clinc150.jsonl", 8, corpus.Dev)},
 		{"snips7", whole("snips7.jsonl"), crossed("snips7.jsonl")},
 		{"snips7-70", draws(false), draws(true)},
 	}
@@ -92,15 +95,19 @@ func crossed(file string) func(string) ([]part, error) {
 	}
 }
 
+// two reads a small set and a large one.
+func two(dir, small, large string) (s, l []corpus.Example, err error) {
+	if s, err = read(dir, small); err == nil {
+		l, err = read(dir, large)
+	}
+	return s, l, err
+}
+
 // rest measures on lines of the large set's training part that the small set
 // does not have at all.
 func rest(small, large string) func(string) ([]part, error) {
 	return func(dir string) ([]part, error) {
-		s, err := read(dir, small)
-		if err != nil {
-			return nil, err
-		}
-		l, err := read(dir, large)
+		s, l, err := two(dir, small, large)
 		if err != nil {
 			return nil, err
 		}
@@ -122,17 +129,65 @@ func rest(small, large string) func(string) ([]part, error) {
 // few measures a small choice of training lines on the large set's lines.
 func few(small, large string, on corpus.Split) func(string) ([]part, error) {
 	return func(dir string) ([]part, error) {
-		s, err := read(dir, small)
-		if err != nil {
-			return nil, err
-		}
-		l, err := read(dir, large)
+		s, l, err := two(dir, small, large)
 		if err != nil {
 			return nil, err
 		}
 		test := slices.DeleteFunc(of(l, on), func(e corpus.Example) bool { return e.Intent == corpus.None })
 		return []part{{of(s, corpus.Train), test}}, nil
 	}
+}
+
+// small are forty projects as people begin them: eight intents of a large set
+// with ten lines each, and perhaps some of None. They are tried on lines of
+// those intents and on as many of None, which are of other intents than those
+// that None was taught with.
+func small(file string, none int, on corpus.Split) func(string) ([]part, error) {
+	return func(dir string) ([]part, error) {
+		all, err := read(dir, file)
+		if err != nil {
+			return nil, err
+		}
+		by := map[string][2][]corpus.Example{} // lines to learn and to try
+		for k, lines := range [][]corpus.Example{of(all, corpus.Train), of(all, on)} {
+			for _, l := range shuffled(lines, 1) {
+				if l.Intent != corpus.None {
+					of := by[l.Intent]
+					of[k] = append(of[k], l)
+					by[l.Intent] = of
+				}
+			}
+		}
+		names := slices.Sorted(maps.Keys(by))
+		parts := make([]part, 40)
+		for i := range parts {
+			rng := rand.New(rand.NewPCG(uint64(i), 8))
+			rng.Shuffle(len(names), func(a, b int) { names[a], names[b] = names[b], names[a] })
+			const intents, lines, tries = 8, 10, 10
+			p := &parts[i]
+			for k, name := range names {
+				of := by[name]
+				switch {
+				case k < intents:
+					p.train = append(p.train, of[0][:lines]...)
+					p.test = append(p.test, of[1][:tries]...)
+				case k < 2*intents:
+					p.test = append(p.test, asNone(of[1][:tries])...)
+				case k < 2*intents+none:
+					p.train = append(p.train, asNone(of[0][:1])...)
+				}
+			}
+		}
+		return parts, nil
+	}
+}
+
+func asNone(lines []corpus.Example) []corpus.Example {
+	out := slices.Clone(lines)
+	for i := range out {
+		out[i].Intent, out[i].Entities = corpus.None, nil
+	}
+	return out
 }
 
 // draws are five draws of 70 lines for each intent of Snips, as its authors
