@@ -63,7 +63,11 @@ func (b *belief) raw(x [4]float64) float64 {
 // half is None.
 func (b *belief) foreign(scores []float32, none int) float64 {
 	x, _ := signs(scores, none)
-	return 1 / (1 + math.Exp(b.divided-b.raw(x)))
+	p := 1 / (1 + math.Exp(b.divided-b.raw(x)))
+	if none >= 0 && x[3] > x[1] {
+		p = 0.5 + p/2 // it looks more like the examples of None than like any intent
+	}
+	return p
 }
 
 // sample is a held-out line.
