@@ -125,8 +125,30 @@ func (m *Model) Intents() []string { return slices.Clone(m.intents) }
 // Types returns the kinds of entity that the model knows.
 func (m *Model) Types() []string { return slices.Clone(m.tags.types) }
 
-// Head is as much of a text as is looked at: the whole one up to 64 KiB.
+// Head is as much of a text as is understood: its first 64 KiB, and of those
+// the first 512 words and signs.
 func Head(text string) string {
+	if len(text) <= mostTokens {
+		return text
+	}
+	text = head(text)
+	s, _ := scratches.Get().(*scratch)
+	defer scratches.Put(s)
+	s.split(text, mostTokens)
+	if len(s.tokens) < mostTokens {
+		return text
+	}
+	n, end := 0, int(s.tokens[mostTokens-1].end)
+	for at := range text {
+		if n == end {
+			return text[:at]
+		}
+		n++
+	}
+	return text
+}
+
+func head(text string) string {
 	if len(text) <= mostText {
 		return text
 	}
@@ -148,7 +170,7 @@ func (m *Model) Predict(text string) Understanding {
 // PredictInto is Predict into memory that is there already: the slices of u
 // are used again.
 func (m *Model) PredictInto(text string, u *Understanding) {
-	text = Head(text)
+	text = head(text)
 	s, _ := scratches.Get().(*scratch)
 	defer scratches.Put(s)
 	s.split(text, mostTokens)

@@ -205,6 +205,21 @@ func TestOddTexts(t *testing.T) {
 	sound(t, m, strings.Repeat("e\u0301", 100000))
 }
 
+// TestHead checks that no more than so many words are kept, and whole ones.
+func TestHead(t *testing.T) {
+	for text, want := range map[string]int{
+		"":                          0,
+		strings.Repeat("é ", 511):   511 * 3,
+		strings.Repeat("é ", 900):   512*3 - 1,
+		strings.Repeat("x", 1<<17):  mostText,
+		strings.Repeat("\xff", 900): 512,
+	} {
+		if got := Head(text); len(got) != want || !strings.HasPrefix(text, got) {
+			t.Errorf("%.10q: %d of %d bytes are kept, want %d", text, len(got), len(text), want)
+		}
+	}
+}
+
 // TestSpans checks places behind letters of several code points.
 func TestSpans(t *testing.T) {
 	m := train(t, lessons(), Options{Seed: 1})
