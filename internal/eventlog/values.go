@@ -1,0 +1,118 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Get reads a value that all nodes share, or NotFound.
+func (l *Log) Get(ctx context.Context, key string) ([]byte, error) {
+	value, _, err := l.Load(ctx, key)
+	return value, err
+}
+
+// Load is Get with the value's revision, for Replace.
+func (l *Log) Load(ctx context.Context, key string) (value []byte, revision uint64, err error) {
+	if err := l.member(); err != nil {
+		return nil, 0, err
+	}
+	if l.cluster != nil {
+		return l.loadFresh(ctx, key)
+	}
+	e, err := l.kv.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, noValue(key)
+	}
+	if err != nil {
+		return nil, 0, readFault(err)
+	}
+	return e.Value(), e.Revision(), nil
+}
+
+func noValue(key string) error { return fault.New(fault.NotFound, "no value %q", key) }
+
+// loadFresh asks the leader: the replica at hand may not know of a value yet
+// which this node was just told is there. While there is no leader it waits a
+// little for one.
+func (l *Log) loadFresh(ctx context.Context, key string) ([]byte, uint64, error) {
+	for late := time.Now().Add(2 * leaderTime); ; {
+		var got struct {
+			Message struct {
+				Seq  uint64 `json:"seq"`
+				Hdr  []byte `json:"hdrs"`
+				Data []byte `json:"data"`
+			} `json:"message"`
+		}
+		try, cancel := context.WithTimeout(ctx, leaderTime)
+		err := l.ask(try, "$JS.API.STREAM.MSG.GET.KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
+		cancel()
+		var refused *apiError
+		switch {
+		case err == nil && removed(got.Message.Hdr):
+			return nil, 0, noValue(key)
+		case err == nil:
+			return got.Message.Data, got.Message.Seq, nil
+		case errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
+			return nil, 0, noValue(key)
+		case time.Now().After(late):
+			return nil, 0, readFault(err)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+// removed reports whether a value's headers say that there is none any more.
+func removed(headers []byte) bool {
+	if len(headers) == 0 {
+		return false
+	}
+	h, err := nats.DecodeHeadersMsg(headers)
+	return err == nil && h.Get("KV-Operation") != ""
+}
+
+// Create writes a value unless there is one: then Conflict.
+func (l *Log) Create(ctx context.Context, key string, value []byte) error {
+	return l.write(key, func() error {
+		_, err := l.kv.Create(ctx, key, value)
+		return err
+	})
+}
+
+// Replace writes a value if the one there has this revision, else Conflict.
+func (l *Log) Replace(ctx context.Context, key string, value []byte, revision uint64) error {
+	return l.write(key, func() error {
+		_, err := l.kv.Update(ctx, key, value, revision)
+		return err
+	})
+}
+
+// Remove removes a value. One that is not there is no error.
+func (l *Log) Remove(ctx context.Context, key string) error {
+	return l.write(key, func() error { return l.kv.Purge(ctx, key) })
+}
+
+func (l *Log) write(key string, do func() error) error {
+	if err := l.member(); err != nil {
+		return err
+	}
+	if err := l.disk.check(); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		return nil
+	}
+	known := appendFault(err)
+	if errors.Is(err, jetstream.ErrKeyExists) || fault.Is(known, fault.Conflict) {
+		return fault.Wrap(err, fault.Conflict, "%q was written by somebody else", key)
+	}
+	return known
+}
