@@ -122,6 +122,30 @@ type Meta struct {
 	Finish  string `json:"finish,omitempty"`  // of an answer: why it ended
 	Attempt int    `json:"attempt,omitempty"` // of an answer: attempts it took
 	Demo    bool   `json:"demo,omitempty"`    // not from a language model
+
+	Understanding *Understanding `json:"understanding,omitempty"` // of a user's message
+}
+
+// Understanding is what was understood of a message, for whoever reads the
+// conversation later: nobody has to understand it again, or could do it
+// otherwise.
+type Understanding struct {
+	Model    string   `json:"model"` // APP@VERSION
+	Intent   string   `json:"intent"`
+	Score    float64  `json:"score"`              // of Intent, 0..1
+	Entities []Entity `json:"entities,omitempty"` // in their order in the text, apart from each other
+}
+
+// Entity is a part of a message that means something.
+type Entity struct {
+	Start int     `json:"start"` // Unicode code points
+	End   int     `json:"end"`   // Unicode code points, exclusive
+	Type  string  `json:"type"`
+	Role  string  `json:"role,omitempty"`
+	Text  string  `json:"text"`            // as it was said
+	Name  string  `json:"name,omitempty"`  // of a list's value
+	Value string  `json:"value,omitempty"` // what programs get, where that is something else
+	Score float64 `json:"score,omitempty"` // 0: found by rule, not learned
 }
 
 // Meta reads what Parley added; the zero Meta if nothing or nonsense is there.

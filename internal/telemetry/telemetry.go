@@ -19,6 +19,7 @@ import (
 var (
 	ttftBuckets  = []float64{.001, .005, .01, .02, .04, .06, .08, .1, .25, .5, .75, 1, 2.5, 5, 7.5, 10}
 	tokenBuckets = []float64{.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5}
+	quickBuckets = []float64{.00005, .0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1}
 	callBuckets  = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
 	usageBuckets = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
 	fastBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
@@ -36,6 +37,8 @@ type Metrics struct {
 	durable         prometheus.Histogram
 	requests        *prometheus.HistogramVec
 	readers         prometheus.Gauge
+	understood      *prometheus.HistogramVec
+	shadowed        *prometheus.CounterVec
 }
 
 // New makes the node's metrics.
@@ -64,6 +67,9 @@ func New(version, region string) *Metrics {
 	})
 	m.requests = histogram("http_server_request_duration_seconds", "Time to answer an HTTP request; event streams are left out.", fastBuckets,
 		"http_request_method", "http_route", "http_response_status_code")
+	m.understood = histogram("parley_understanding_duration_seconds", "Time to understand a message, by model and version.", quickBuckets, "app", "version")
+	m.shadowed = counter("parley_understanding_shadowed_total", "Messages that a shadowing version read too, by what it understood otherwise: intent, entities, nothing.",
+		"app", "version", "differs")
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version", "region"})
 	info.WithLabelValues(version, region).Set(1)
@@ -115,6 +121,19 @@ func (m *Metrics) Resumed(engine string, policy lm.Policy) {
 
 // Durable notes how long a checkpoint took.
 func (m *Metrics) Durable(took time.Duration) { m.durable.Observe(took.Seconds()) }
+
+// Understood notes that a message was understood.
+func (m *Metrics) Understood(app, version string, took time.Duration) {
+	m.understood.WithLabelValues(app, version).Observe(took.Seconds())
+}
+
+// Shadowed notes in what a version that only listens differs from the live one.
+func (m *Metrics) Shadowed(app, version, differs string) {
+	if differs == "" {
+		differs = "nothing"
+	}
+	m.shadowed.WithLabelValues(app, version, differs).Inc()
+}
 
 // Request notes an HTTP request; route is a pattern, not a path.
 func (m *Metrics) Request(method, route, status string, took time.Duration) {

@@ -77,6 +77,7 @@ func Rooms() []Room {
 		{"internal/nlu/prebuilt", Core, ""},
 		{"internal/yamlfile", Core, ""},
 		{"internal/dialog", Core, ""},
+		{"internal/understand", Core, ""},
 		{"internal/nlu/vectors", Core, ""},
 		{"internal/nlu/lanes", Core, ""},
 		{"internal/nlu/encoder", Core, ""},
