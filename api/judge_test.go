@@ -80,6 +80,7 @@ func newJudge(t *testing.T, doc *openapi3.T) *judge {
 	t.Helper()
 	doc.Servers = nil // any address
 	openapi3filter.RegisterBodyDecoder("text/markdown", openapi3filter.PlainBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("application/zip", openapi3filter.FileBodyDecoder)
 	router, err := legacy.NewRouter(doc)
 	if err != nil {
 		t.Fatalf("make a router of the description: %v", err)

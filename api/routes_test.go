@@ -15,7 +15,7 @@ import (
 )
 
 // The patterns that stand for whatever no other one takes.
-var fallThrough = []string{"/", "/api/", "/v1/"}
+var fallThrough = []string{"/", "/api/", "/luis/", "/language/", "/v1/"}
 
 // TestRoutes compares the routes in the source of the server with those of the
 // description: both ways.

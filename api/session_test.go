@@ -26,6 +26,8 @@ engines:
 bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
+understanding:
+  - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow]}
 `
 	open := &caller{t: t, base: node(t, engines).URL(), client: client}
 	keyed := &caller{t: t, base: node(t, "keys: [{name: alice, key: alices-key-0123456789}, {name: bob, key: bobs-key-0123456789}]\nlisten: 0.0.0.0:0\n"+engines).URL(), client: client}
@@ -36,6 +38,7 @@ bots:
 	badRequests(t, open)
 	responses(t, open)
 	completions(t, open)
+	understandings(t, open)
 	strangers(t, keyed)
 	nodeItself(t, open, keyed)
 
@@ -381,11 +384,23 @@ func strangers(t *testing.T, c *caller) {
 				body = `{"key":"x"}`
 			case "createResponse":
 				body = `{"input":"x"}`
+			case "predictPost", "predictVersionPost":
+				body = `{"query":"x"}`
+			case "predictV2Post":
+				body = `"x"`
+			case "analyzeConversation":
+				body = analysis
+			case "activateModel":
+				body = `{"version":"x"}`
+			}
+			c, foreign := c, foreign
+			if op.OperationID == "publishModel" {
+				c, foreign = c.with("Content-Type", "application/zip"), foreign.with("Content-Type", "application/zip")
 			}
 			if method == http.MethodGet || op.RequestBody == nil {
 				body = ""
 			}
-			path := strings.NewReplacer("{id}", id, "{turn}", turn, "{model}", "demonstration").Replace(path)
+			path := strings.NewReplacer("{id}", id, "{turn}", turn, "{model}", "demonstration", "{app}", "cityguide", "{slot}", "production", "{version}", "x").Replace(path)
 			if op.Responses.Status(401) != nil {
 				c.ok(401, method, path, body)
 				c.with("Authorization", "Bearer wrong").ok(401, method, path, body)
@@ -415,7 +430,7 @@ func nodeItself(t *testing.T, open, keyed *caller) {
 	rebound := open.with("Host", "evil.example")
 	for path, item := range load(t).Paths.Map() {
 		if op := item.Get; op != nil && op.Responses.Status(403) != nil {
-			rebound.ok(403, "GET", strings.NewReplacer("{id}", "x", "{turn}", "x", "{model}", "x").Replace(path), "")
+			rebound.ok(403, "GET", strings.NewReplacer("{id}", "x", "{turn}", "x", "{model}", "x", "{app}", "x", "{slot}", "x", "{version}", "x").Replace(path), "")
 		}
 	}
 	info := open.ok(200, "GET", "/api/v1/info", "")

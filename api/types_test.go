@@ -19,25 +19,31 @@ func TestWrongTypes(t *testing.T) {
 	doc := load(t)
 	c := &caller{
 		t: t, client: &http.Client{Timeout: time.Minute},
-		base: node(t, "engines: [{name: demo, kind: demo}]\nbots: [{id: quick, model: demonstration}]\n").URL(),
+		base: node(t, "engines: [{name: demo, kind: demo}]\nbots: [{id: quick, model: demonstration}]\n"+
+			"understanding: [{name: cityguide, model: "+absolute(t, "../examples/nlu/cityguide")+"}]\n").URL(),
 	}
+	version := c.ok(http.StatusOK, "GET", "/api/v1/understanding/models", "").text("apps.0.live")
 	conversation := c.ok(http.StatusCreated, "POST", "/api/v1/conversations", `{}`).text("id")
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
 		for method, op := range doc.Paths.Value(path).Operations() {
 			if op.RequestBody == nil {
 				continue
 			}
-			schema := op.RequestBody.Value.Content.Get("application/json").Schema.Value
+			kind := op.RequestBody.Value.Content["application/json"]
+			if kind == nil {
+				continue
+			}
+			schema := kind.Schema.Value
 			body := sample("", schema)
 			if err := schema.VisitJSON(body); err != nil {
 				t.Fatalf("%s: the sample is wrong itself: %v", op.OperationID, err)
 			}
-			at := strings.ReplaceAll(path, "{id}", conversation)
+			at := strings.NewReplacer("{id}", conversation, "{app}", "cityguide", "{slot}", "production", "{version}", version).Replace(path)
 			whole, err := json.Marshal(body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a := c.send(c.request(method, at, string(whole))); a.status >= 300 && !slices.Contains([]string{"signIn", "embeddings"}, op.OperationID) {
+			if a := c.send(c.request(method, at, string(whole))); a.status >= 300 && !slices.Contains([]string{"signIn", "embeddings", "activateModel"}, op.OperationID) {
 				t.Errorf("%s: the sample is refused, so what follows says nothing: status %d: %s\n%s", op.OperationID, a.status, whole, a.body)
 			}
 			asked := 0
@@ -67,13 +73,15 @@ var sensible = map[string]any{
 	"bot": "quick", "home": "local", "model": "demonstration", "role": "user", "previous_response_id": nil,
 	"n": 1.0, "max_tokens": 1.0, "max_completion_tokens": 1.0, "max_output_tokens": 1.0,
 	"format": map[string]any{"type": "text"}, "tools": []any{}, // what the engine can
+	"datetimeReference": "2026-01-02T03:04:05Z", "startIndex": 0.0, "entityLength": 4.0, "listEntityName": "place",
+	"projectName": "cityguide", "deploymentName": "production", "stringIndexType": "UnicodeCodePoint", "modality": "text",
 }
 
 // sample makes a value that says all that a schema knows.
 func sample(name string, s *openapi3.Schema) any {
 	value, known := sensible[name]
 	switch {
-	case known:
+	case known && (len(s.Enum) == 0 || slices.Contains(s.Enum, value)):
 		return value
 	case len(s.OneOf) > 0: // the last form is the richest
 		return sample(name, s.OneOf[len(s.OneOf)-1].Value)

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
@@ -21,6 +22,7 @@ import (
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/store"
 	"github.com/parleyhq/parley/internal/telemetry"
+	"github.com/parleyhq/parley/internal/understand"
 )
 
 // Store is what the API reads from the store.
@@ -38,6 +40,9 @@ type Options struct {
 	Metrics *telemetry.Metrics
 	Info    func() Info
 	Regions func() []Region // nil = none
+	// Understanding answers programs that ask what a text means. Nil: there is
+	// no app to ask.
+	Understanding *understand.Service
 	// Fresh returns when the store has what was acknowledged before the call,
 	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
 	Fresh   func(context.Context)
@@ -80,6 +85,7 @@ type BotInfo struct {
 type server struct {
 	opts Options
 	lg   *slog.Logger
+	pack sync.Mutex // held by the one package that is being taken in
 }
 
 // New returns the handler of a node.
@@ -139,14 +145,21 @@ func (s *server) routes() http.Handler {
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/regions", s.regions)
-	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+	handle("GET /api/v1/understanding/models", s.models)
+	handle("PUT /api/v1/understanding/models/{app}", s.publish)
+	handle("POST /api/v1/understanding/models/{app}/activate", s.activate)
+	s.luis(mux)
+	none := func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed(mux, r); allow != "" {
 			w.Header().Set("Allow", allow)
 			writeJSONError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
 			return
 		}
 		writeFault(w, errNoRoute(r))
-	})
+	}
+	mux.HandleFunc("/api/", none)
+	mux.HandleFunc("/luis/", none)
+	mux.HandleFunc("/language/", none)
 
 	openai := func(pattern string, f call) { mux.Handle(pattern, s.user(f, writeOpenAIFault)) }
 	openai("POST /v1/responses", s.createResponse)
@@ -187,7 +200,7 @@ func (s *server) routes() http.Handler {
 // allowed lists the methods that a path takes, "" if there is no such path.
 func allowed(mux *http.ServeMux, r *http.Request) string {
 	var out []string
-	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = m
 		if _, pattern := mux.Handler(other); !strings.HasSuffix(pattern, "/") && pattern != "" {

@@ -182,7 +182,7 @@ func (s *server) createResponse(w http.ResponseWriter, r *http.Request, user str
 		return fmt.Errorf("encode request: %w", err)
 	}
 	turn := event.Turn{
-		Model: q.Model, System: q.Instructions, Context: before, NoRestart: true, Extra: extra,
+		Model: q.Model, System: q.Instructions, Context: before, NoRestart: true, Plain: true, Extra: extra,
 		Params: &lm.Params{Temperature: q.Temperature, TopP: q.TopP},
 	}
 	if err := q.params(turn.Params); err != nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/tlscert"
+	"github.com/parleyhq/parley/internal/understand"
 	"github.com/parleyhq/parley/internal/web"
 )
 
@@ -68,6 +69,8 @@ type App struct {
 	world     *cluster.View  // nil for a node that is alone
 	certs     *tlscert.Certs // nil where nodes show each other none
 
+	understanding *understand.Service // nil: engines answer everything
+
 	undo    []step // what Stop does, last in first out
 	stop    sync.Once
 	stopErr error
@@ -96,7 +99,10 @@ func New(opts Options) (*App, error) {
 	if opts.Environ == nil {
 		opts.Environ = os.Environ()
 	}
-	return &App{opts: opts, cfg: opts.Config, lg: opts.Logger, ended: make(chan struct{})}, nil
+	return &App{
+		opts: opts, cfg: opts.Config, lg: opts.Logger, ended: make(chan struct{}),
+		metrics: telemetry.New(opts.Version, opts.Config.Region),
+	}, nil
 }
 
 // Start starts every part. On an error what was started is stopped again.
@@ -118,6 +124,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		{"log", a.startLog},
 		{"store", a.unlessWitness(a.startStore)},
 		{"engines", a.unlessWitness(a.startEngines)},
+		{"understanding", a.unlessWitness(a.startUnderstanding)},
 		{"chat", a.unlessWitness(a.startChat)},
 		{"http", a.startHTTP},
 		{"world", a.startWorld},
@@ -281,7 +288,6 @@ func (a *App) startStore(ctx context.Context) error {
 }
 
 func (a *App) startChat(ctx context.Context) error {
-	a.metrics = telemetry.New(a.opts.Version, a.cfg.Region)
 	bots := make([]chat.Bot, 0, len(a.cfg.Bots))
 	for _, b := range a.cfg.Bots {
 		bots = append(bots, chat.Bot{ID: b.ID, Name: b.Name, System: b.System, Model: b.Model, Params: b.Params, Resume: b.Resume, History: b.History})
@@ -295,7 +301,7 @@ func (a *App) startChat(ctx context.Context) error {
 		log = a.opts.Log(a.log)
 	}
 	svc, err := chat.New(chat.Options{
-		Homes: homes, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
+		Homes: homes, Understanding: a.understanding, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
 		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
 	})
@@ -416,7 +422,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	}
 	regions := a.origins()
 	return api.New(api.Options{
-		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions,
+		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
 		Fresh: func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
@@ -438,12 +444,16 @@ func (a *App) checks() *health.Board {
 	if a.cfg.Witness() {
 		return health.New(time.Second, log)
 	}
-	return health.New(time.Second,
+	checks := []health.Check{
 		log,
-		health.Check{Name: "store", Probe: a.store.Health},
-		health.Check{Name: "projector", Probe: a.projector.Health},
-		health.Check{Name: "engine", Probe: a.roster.Health},
-	)
+		{Name: "store", Probe: a.store.Health},
+		{Name: "projector", Probe: a.projector.Health},
+		{Name: "engine", Probe: a.roster.Health},
+	}
+	if a.understanding != nil {
+		checks = append(checks, health.Check{Name: "understanding", Probe: a.understanding.Health})
+	}
+	return health.New(time.Second, checks...)
 }
 
 func (a *App) info() api.Info {

@@ -211,8 +211,10 @@ func bearer(r *http.Request) (string, bool) {
 	if h := r.Header.Get("Authorization"); len(h) > 7 && strings.EqualFold(h[:7], "Bearer ") {
 		return strings.TrimSpace(h[7:]), true
 	}
-	if h := r.Header.Get("Api-Key"); h != "" { // Azure's dialect
-		return h, true
+	for _, name := range []string{"Api-Key", "Ocp-Apim-Subscription-Key"} { // Azure's dialects
+		if h := r.Header.Get(name); h != "" {
+			return h, true
+		}
 	}
 	return "", false
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/understand"
 )
 
 // Log is what chat needs of the event log.
@@ -61,6 +62,10 @@ type Observer interface {
 
 // Options of a Service. Log, Engines and Bots are required.
 type Options struct {
+	// Understanding reads messages, and its scripts answer what they can. Nil:
+	// engines answer everything.
+	Understanding *understand.Service
+
 	Log     Log
 	Engines Engines
 	Bots    []Bot // the first is the default

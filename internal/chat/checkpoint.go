@@ -46,6 +46,16 @@ func newCheckpoints(a *attempt, cancel context.CancelCauseFunc) *checkpoints {
 	}
 }
 
+// lead sends what the script says before the engine.
+func (c *checkpoints) lead(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.whole = append(c.whole, text...)
+	c.begun = len(c.whole)
+	c.text = append(c.text, text...)
+	c.send(true)
+}
+
 // add takes the next piece of the answer.
 func (c *checkpoints) add(chunk lm.Chunk) error {
 	c.mu.Lock()
@@ -87,18 +97,19 @@ func (c *checkpoints) sendOrWait() {
 	case c.flying >= mostFlying:
 		c.due = true
 	default:
-		c.send()
+		c.send(false)
 	}
 }
 
-// send appends what is waiting. mu is held.
-func (c *checkpoints) send() {
+// send appends what is waiting: what the script says, or what the engine gave.
+// mu is held.
+func (c *checkpoints) send(lead bool) {
 	if c.err != nil {
 		return
 	}
 	began := time.Now()
 	text := string(c.text)
-	d := &event.Delta{Turn: c.a.id, Attempt: c.a.v.attempt, Offset: c.count, Text: text, At: c.ids, Tokens: c.tokens}
+	d := &event.Delta{Turn: c.a.id, Attempt: c.a.v.attempt, Offset: c.count, Text: text, At: c.ids, Tokens: c.tokens, Lead: lead}
 	sum, wait, err := c.a.s.opts.Log.AppendAsync(event.Append{
 		Conversation: c.a.l.id, Prev: c.sum,
 		Event: event.Event{Kind: event.KindDelta, Delta: d},
@@ -145,7 +156,7 @@ func (c *checkpoints) finish(flush bool) (text string, grew bool, err error) {
 		c.timer.Stop()
 	}
 	if flush && (len(c.text) > 0 || len(c.tokens) > 0) {
-		c.send()
+		c.send(false)
 	}
 	c.mu.Unlock()
 	c.flights.Wait() // every append has its own time limit

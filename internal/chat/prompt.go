@@ -29,6 +29,9 @@ func (a *attempt) prompt(ctx context.Context, bot Bot) (lm.Request, error) {
 	if a.v.turn.System != nil {
 		system = *a.v.turn.System
 	}
+	if a.line.knows != "" {
+		system = paragraphs(system, a.line.knows)
+	}
 	var head []lm.Message
 	if system != "" {
 		head = []lm.Message{{Role: lm.System, Text: system}}

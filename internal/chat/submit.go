@@ -72,6 +72,8 @@ type Message struct {
 	Edits        string            // id of the user's activity that this one replaces in a new branch
 	Follows      string            // id of the activity that it follows; "" or unknown = the newest
 	Turn         event.Turn        // overrides of the bot: Model, System, Params, Resume
+
+	heard *activity.Understanding // what Submit understands of it
 }
 
 // Accepted says what became of a message.
@@ -88,6 +90,9 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 		return Accepted{}, err
 	}
 	if err := s.checkModel(ctx, m.Turn.Model); err != nil {
+		return Accepted{}, err
+	}
+	if err := s.understood(ctx, &m); err != nil {
 		return Accepted{}, err
 	}
 	var out Accepted
@@ -191,16 +196,16 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 	}
 	a.From = &activity.Account{ID: m.Owner, Name: name, Role: "user"}
 	a.Conversation = &activity.Account{ID: m.Conversation}
-	meta := activity.Meta{Parent: parent, Edits: m.Edits}
+	meta := activity.Meta{Parent: parent, Edits: m.Edits, Understanding: m.heard}
 	said := &event.Said{Activity: &a}
-	if a.Type == activity.TypeMessage {
+	if a.Type == activity.TypeMessage || givesBack(&a) && s.scripted(st) {
 		if err := s.admit(); err != nil {
 			return nil, err
 		}
 		turn := over(m.Turn, st.Set)
 		turn.ID, turn.ReplyTo, turn.Position = event.TurnOf(id), id, s.position()
 		said.Turn, meta.Turn = &turn, turn.ID
-		if st.Title == "" {
+		if st.Title == "" && a.Type == activity.TypeMessage {
 			said.Title = conversation.TitleFrom(a.Text)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/conversation"
@@ -36,6 +37,7 @@ type view struct {
 	attempt int
 	text    string
 	runes   int
+	lead    int // bytes of text that the script said before the engine
 	tokens  []int32
 	noIDs   bool
 	stop    bool
@@ -43,6 +45,7 @@ type view struct {
 	claimAt uint64
 	sum     uint64       // of the newest claim
 	path    []lm.Message // from the conversation's first to the one to answer
+	heard   heard
 }
 
 func (r *run) look() view {
@@ -56,7 +59,10 @@ func (r *run) look() view {
 		}
 		v.turn, v.state, v.attempt, v.stop = t.Turn, t.State, t.Attempt, t.Stop
 		v.text, v.runes, v.tokens, v.noIDs = string(t.Text), t.Runes, append([]int32(nil), t.Tokens...), t.TokensUnknown()
-		v.path = messages(st, t)
+		v.lead, v.path = t.Lead, messages(st, t)
+		if r.s.opts.Understanding != nil {
+			v.heard = hear(st, t)
+		}
 	})
 	return v
 }
@@ -93,7 +99,7 @@ func (r *run) attempt(ctx context.Context) (over bool, wait time.Duration, err e
 	if v.claimAt != claim.Seq {
 		return false, 0, errOvertaken
 	}
-	a := &attempt{run: r, v: v, claim: claim, sum: claim.Sum}
+	a := &attempt{run: r, v: v, claim: claim, sum: claim.Sum, bot: r.s.bot(v.by.Bot)}
 	return a.work(ctx)
 }
 
@@ -103,6 +109,8 @@ type attempt struct {
 	v      view
 	claim  event.Receipt
 	sum    uint64 // of the last Out entry, or the claim
+	bot    Bot    // that answers
+	line   line   // what the script has of the answer
 	engine lm.Engine
 	model  lm.Model
 	had    int // tokens of the answer before this attempt
@@ -113,16 +121,21 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 	if a.v.stop {
 		return a.end(ctx, event.Stopped, a.v.text, lm.Result{}, nil)
 	}
+	if err := a.step(); err != nil {
+		return false, 0, err
+	}
+	if a.line.alone {
+		return a.recite(ctx)
+	}
 	gen, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go a.watch(gen, cancel)
-	bot := a.s.bot(a.v.by.Bot)
-	req, err := a.prepared(gen, bot)
+	req, err := a.prepared(gen, a.bot)
 	if err != nil {
 		return a.outcome(ctx, gen, a.v.text, lm.Result{}, err)
 	}
 	if a.v.attempt > 1 {
-		if done, over, wait, err := a.resume(ctx, &req, bot); done {
+		if done, over, wait, err := a.resume(ctx, &req, a.bot); done {
 			return over, wait, err
 		}
 	}
@@ -181,25 +194,19 @@ func (a *attempt) resume(ctx context.Context, req *lm.Request, bot Bot) (done, o
 			fault.New(fault.Unavailable, "the answer was cut and this engine can't continue it; the text so far is kept"))
 		return true, over, wait, err
 	case lm.Restart:
-		offset, a.v.text, a.v.runes, a.v.tokens = 0, "", 0, nil
+		offset, a.v.text, a.v.runes, a.v.lead, a.v.tokens = 0, "", 0, 0, nil
 	default:
-		if a.v.text != "" || len(a.v.tokens) > 0 {
-			req.Prefix = &lm.Prefix{Text: a.v.text, Tokens: a.v.tokens, Policy: policy}
+		if own := a.v.text[a.v.lead:]; own != "" || len(a.v.tokens) > 0 {
+			req.Prefix = &lm.Prefix{Text: own, Tokens: a.v.tokens, Policy: policy}
 			a.had = len(a.v.tokens)
 			if a.had == 0 {
-				a.had = 1 + a.v.runes/4 // a guess
+				a.had = 1 + utf8.RuneCountInString(own)/4 // a guess
 			}
 		}
 	}
-	r, err := a.s.opts.Log.Append(ctx, event.Append{Conversation: a.l.id, Prev: a.sum, Event: event.Event{
-		Kind:    event.KindResumed,
-		Resumed: &event.Resumed{Turn: a.id, Attempt: a.v.attempt, Offset: offset, Policy: policy, Engine: a.engine.Name()},
-	}})
-	if err != nil {
-		a.s.lg.Warn("a turn waits for the log", "turn", a.id, "err", err)
+	if !a.goesOn(ctx, offset, policy, a.engine.Name()) {
 		return true, false, time.Second, nil
 	}
-	a.sum = r.Sum
 	return false, false, 0, nil
 }
 
@@ -208,6 +215,9 @@ func (a *attempt) resume(ctx context.Context, req *lm.Request, bot Bot) (done, o
 func (a *attempt) choose(req *lm.Request, bot Bot) lm.Policy {
 	if a.v.runes == 0 && len(a.v.tokens) == 0 {
 		return lm.Restart // nothing was shown: beginning again hides nothing
+	}
+	if a.v.lead == len(a.v.text) && len(a.v.tokens) == 0 {
+		return lm.Prefill // of the engine's part nothing was shown
 	}
 	p := a.v.turn.Resume
 	if p == "" {
@@ -237,6 +247,9 @@ func (a *attempt) choose(req *lm.Request, bot Bot) lm.Policy {
 // try again. gen is the generation's own context below ctx.
 func (a *attempt) generate(ctx, gen context.Context, cancel context.CancelCauseFunc, req lm.Request) (over bool, wait time.Duration, err error) {
 	a.out = newCheckpoints(a, cancel)
+	if a.line.says != "" && a.v.runes == 0 {
+		a.out.lead(a.line.says + "\n\n")
+	}
 	if most := req.Params.MaxTokens; most > 0 && a.had > 0 {
 		if req.Params.MaxTokens = most - a.had; req.Params.MaxTokens <= 0 {
 			return a.end(ctx, event.Ok, a.v.text, lm.Result{Finish: lm.FinishLength, Model: a.model.ID, Usage: lm.Usage{Completion: a.had}}, nil)
@@ -348,14 +361,20 @@ func (a *attempt) failed(ctx context.Context, err error) (over bool, wait time.D
 // end writes the whole answer and the turn's last state. The log refuses it if
 // the turn was claimed again meanwhile.
 func (a *attempt) end(ctx context.Context, state event.State, text string, res lm.Result, cause error) (over bool, wait time.Duration, err error) {
-	end := &event.Ended{Turn: a.id, Attempt: a.v.attempt, State: state, Finish: res.Finish, Usage: res.Usage, Model: a.modelName(res)}
-	if a.engine != nil {
+	end := &event.Ended{Turn: a.id, Attempt: a.v.attempt, State: state, Finish: res.Finish, Usage: res.Usage, Model: a.modelName(res), Dialog: a.line.state}
+	switch {
+	case a.engine != nil:
 		end.Engine = a.engine.Name()
+	case a.line.alone:
+		end.Engine = scriptEngine
 	}
 	if state == event.Failed {
 		end.Code, end.Error = fault.CodeOf(cause), fault.MessageOf(cause)
 	}
-	if text != "" || state == event.Ok {
+	if state == event.Ok {
+		text = paragraphs(text, a.line.then)
+	}
+	if text != "" || state == event.Ok && !a.line.alone {
 		answer, err := a.answer(text, end)
 		if err != nil {
 			return false, 0, err
@@ -379,8 +398,11 @@ func (a *attempt) end(ctx context.Context, state event.State, text string, res l
 		a.s.lg.Warn("the end of a turn waits for the log", "turn", a.id, "err", err)
 		return false, time.Second, nil // the next attempt continues at the end of the text
 	}
-	if a.engine != nil {
+	switch {
+	case a.engine != nil:
 		a.s.opts.Observer.TurnEnded(a.engine.Name(), a.model.ID, state, time.Since(a.began), res.Usage)
+	case a.line.alone:
+		a.s.opts.Observer.TurnEnded(scriptEngine, a.line.app, state, time.Since(a.began), res.Usage)
 	}
 	_ = a.l.Wait(ctx, r.Seq)
 	return true, 0, nil
@@ -394,7 +416,7 @@ func (a *attempt) modelName(res lm.Result) string {
 }
 
 func (a *attempt) answer(text string, end *event.Ended) (*activity.Activity, error) {
-	bot := a.s.bot(a.v.by.Bot)
+	bot := a.bot
 	act := &activity.Activity{
 		Type: activity.TypeMessage, ID: event.AnswerOf(a.id), Timestamp: time.Now().UTC(), ChannelID: a.v.by.Channel,
 		From:         &activity.Account{ID: bot.ID, Name: bot.Name, Role: "bot"},

@@ -46,6 +46,8 @@ type Config struct {
 	Patience   time.Duration // how long an answer waits for an engine to come back
 	Drain      time.Duration // how long a stopping node waits for what runs
 
+	Understanding []Understanding // what is understood without a language model
+
 	Model       string // wanted of the engine that Auto finds, or of the shortcut; "" = its default
 	ModelSource string // asked first for the embedded engine's parts: a directory or URL
 	Offline     bool   // fetch nothing
@@ -125,6 +127,16 @@ type Bot struct {
 	Params  lm.Params
 	Resume  lm.Policy // "" = the engine's
 	History int       // most tokens of prompt; 0 = as many as fit
+}
+
+// Understanding is a model that understands what is said to some bots, and the
+// script that leads their conversations.
+type Understanding struct {
+	Name  string
+	Model string   // a model's file, or a project's folder; "" = whatever is published
+	Flows string   // a script's file; "" = none
+	Bots  []string // ids; empty: all that no other entry names
+	IDs   []string // other names under which LUIS' and CLU's clients ask for it
 }
 
 // TLS names the certificate to serve with; both or none.
@@ -340,6 +352,7 @@ func (l *loader) setText(c *Config, r row[Config], text string) {
 func (l *loader) finish(c *Config) {
 	l.finishEngines(c)
 	l.finishBots(c)
+	l.finishUnderstanding(c)
 	l.finishKeys(c)
 	l.finishNodes(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
@@ -506,6 +519,36 @@ func (l *loader) finishBots(c *Config) {
 		seen[b.ID] = true
 		if b.Name == "" {
 			b.Name = b.ID
+		}
+	}
+}
+
+func (l *loader) finishUnderstanding(c *Config) {
+	names, bots := map[string]bool{}, map[string]string{}
+	for i, u := range c.Understanding {
+		key := fmt.Sprintf("understanding[%d]", i)
+		l.at = sourceOf(c, key, "understanding")
+		for _, name := range append([]string{u.Name}, u.IDs...) {
+			if name = strings.ToLower(name); name != "" && names[name] {
+				l.problem(key+".name", "", "%q is the name or id of another entry too", name)
+			}
+			names[name] = true
+		}
+		if u.Flows != "" && u.Model == "" {
+			l.problem(key+".flows", "name the model too; a published one brings its flows along", "a script needs the model that understands for it")
+		}
+		mine := u.Bots
+		if len(mine) == 0 {
+			mine = []string{""} // the rest
+		}
+		for _, b := range mine {
+			if b != "" && !slices.ContainsFunc(c.Bots, func(o Bot) bool { return o.ID == b }) {
+				l.problem(key+".bots", "", "there is no bot %q", b)
+			}
+			if other, twice := bots[b]; twice {
+				l.problem(key+".bots", "name the bots of each", "%q understands for the same bots already", other)
+			}
+			bots[b] = u.Name
 		}
 	}
 }

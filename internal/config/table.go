@@ -98,6 +98,8 @@ func modelSettings() []row[Config] {
 			engineSettings(), 100, func(c *Config) *[]Engine { return &c.Engines }),
 		itemList(Row{Key: "bots", Doc: "Who answers. The first is the default. Without any there is one, with id default."},
 			botSettings(), 100, func(c *Config) *[]Bot { return &c.Bots }),
+		itemList(Row{Key: "understanding", Doc: "What is understood of messages without a language model: intents, entities, and the scripts that answer them. Each entry is for some bots."},
+			understandingSettings(), 100, func(c *Config) *[]Understanding { return &c.Understanding }),
 		text(Row{
 			Key: "model_source", Env: "PARLEY_MODEL_SOURCE", Flag: "model-source",
 			Doc: "Directory or base URL that is asked first for the embedded engine's library and models, for machines without a way out.",
@@ -245,6 +247,22 @@ func botSettings() []row[Bot] {
 		optNumber(Row{Key: "seed", Doc: "Makes sampling repeatable where the engine can."}, func(b *Bot) **int64 { return &b.Params.Seed }, -1<<63, 1<<63-1),
 		policy(Row{Key: "resume", Doc: "How its cut answers are continued, where the engine offers a choice."}, func(b *Bot) *lm.Policy { return &b.Resume }),
 		number(Row{Key: "history", Doc: "Most tokens of the conversation that are sent. Without it, as many as fit."}, func(b *Bot) *int { return &b.History }, 64, 1<<20),
+	}
+}
+
+func understandingSettings() []row[Understanding] {
+	const names = "1 to 64 letters, digits, dots, underscores or hyphens"
+	return []row[Understanding]{
+		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its name, in the API, in metrics and with what was understood."},
+			func(u *Understanding) *string { return &u.Name }, matches(nameForm, names)),
+		path(Row{Key: "model", Doc: "A model's file, or the folder of its project: with a model.nlu in it that one is used, else the project is learned from at every start. Without it, nothing is understood until a model is published."},
+			func(u *Understanding) *string { return &u.Model }),
+		path(Row{Key: "flows", Doc: "The script: what is answered, and what is asked for first (docs/dialog.md). Without it, or where it hands over, the language model answers."},
+			func(u *Understanding) *string { return &u.Flows }),
+		texts(Row{Key: "bots", Doc: "Ids of the bots whose conversations it reads. Without it, all that no other entry names."},
+			func(u *Understanding) *[]string { return &u.Bots }, 100, 64, nil),
+		texts(Row{Key: "ids", Doc: "Other names under which clients of LUIS and CLU ask for it: the app id or project name that stands in them."},
+			func(u *Understanding) *[]string { return &u.IDs }, 100, 64, matches(nameForm, names)),
 	}
 }
 

@@ -89,6 +89,7 @@ type Turn struct {
 	Attempt int
 	Text    []byte  // the answer so far
 	Runes   int     // code points in Text
+	Lead    int     // bytes of Text that the script said, before the engine's
 	Tokens  []int32 // their ids; nil if they are not known from the start
 	noIDs   bool    // a gap in the ids: they can't be used
 	Stop    bool    // the user asked to stop
@@ -303,7 +304,7 @@ func (s *State) resumed(e event.Entry) {
 		return
 	}
 	if r.Policy == lm.Restart {
-		t.Text, t.Runes, t.Tokens, t.noIDs, r.Offset = nil, 0, nil, false, 0
+		t.Text, t.Runes, t.Lead, t.Tokens, t.noIDs, r.Offset = nil, 0, 0, nil, false, 0
 	} else if r.Offset != t.Runes {
 		return
 	}
@@ -321,6 +322,8 @@ func (s *State) delta(e event.Entry) {
 	t.Text = append(t.Text, d.Text...)
 	t.Runes += utf8.RuneCountInString(d.Text)
 	switch {
+	case d.Lead: // the engine has no part in it
+		t.Lead = len(t.Text)
 	case d.At != len(t.Tokens) || (d.Text != "" && len(d.Tokens) == 0 && len(t.Tokens) == 0):
 		t.noIDs, t.Tokens = true, nil
 	case !t.noIDs:

@@ -127,8 +127,10 @@ type Turn struct {
 	Context []lm.Message `json:"context,omitempty"`
 	// NoRestart: the channel can't take back text, so a cut answer that can't
 	// be continued fails.
-	NoRestart bool            `json:"noRestart,omitempty"`
-	Extra     json.RawMessage `json:"extra,omitempty"` // what the channel must remember of the request
+	NoRestart bool `json:"noRestart,omitempty"`
+	// Plain: the engine was asked for, so no script answers.
+	Plain bool            `json:"plain,omitempty"`
+	Extra json.RawMessage `json:"extra,omitempty"` // what the channel must remember of the request
 }
 
 // Stop asks the worker of a turn to end it where it is.
@@ -177,6 +179,7 @@ type Delta struct {
 	Text    string  `json:"text"`
 	At      int     `json:"at,omitempty"`     // ids of the answer before Tokens
 	Tokens  []int32 `json:"tokens,omitempty"` // ids sampled since the last delta
+	Lead    bool    `json:"lead,omitempty"`   // said by the script before the engine's text
 }
 
 // State of a turn.
@@ -206,6 +209,8 @@ type Ended struct {
 	Usage    lm.Usage           `json:"usage,omitzero"`
 	Code     fault.Code         `json:"code,omitempty"`  // of a failed turn
 	Error    string             `json:"error,omitempty"` // of a failed turn, for the user
+	// Dialog is where the script stands after this turn, if one led it.
+	Dialog json.RawMessage `json:"dialog,omitempty"`
 }
 
 // Encode returns the payload's bytes.

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/parleyhq/parley/internal/lm/pull"
+	"github.com/parleyhq/parley/internal/nlu/encoder"
+	"github.com/parleyhq/parley/internal/understand"
+)
+
+// startUnderstanding reads the configuration's models, learning from projects
+// that have none yet. Whatever is wrong with one stops the start: a node that
+// silently understood nothing would be worse.
+func (a *App) startUnderstanding(ctx context.Context) error {
+	if len(a.cfg.Understanding) == 0 {
+		return nil
+	}
+	opts := understand.Options{
+		Values: a.log, Dir: filepath.Join(a.cfg.Data, "understanding"), Encoder: a.encoder(context.WithoutCancel(ctx)),
+		Observer: a.metrics, Logger: a.lg,
+	}
+	for _, b := range a.cfg.Bots {
+		opts.Bots = append(opts.Bots, b.ID)
+	}
+	for _, u := range a.cfg.Understanding {
+		one := understand.App{Name: u.Name, IDs: u.IDs, Bots: u.Bots}
+		if u.Model != "" {
+			began := time.Now()
+			pack, notes, err := understand.Make(ctx, understand.Source{Path: u.Model, Flows: u.Flows})
+			if err == nil {
+				one.Model, err = understand.Open(u.Name, pack, opts.Encoder)
+			}
+			if err != nil {
+				return fmt.Errorf("understanding %s: %w", u.Name, err)
+			}
+			for _, n := range notes {
+				a.opts.Console.Line("Understanding %s: %s", u.Name, n)
+			}
+			a.lg.Info("understanding", "app", u.Name, "version", one.Model.Version, "intents", len(one.Model.Intents()), "took", time.Since(began))
+		}
+		opts.Apps = append(opts.Apps, one)
+	}
+	svc, err := understand.New(opts)
+	if err != nil {
+		return err
+	}
+	if err := svc.Start(ctx); err != nil {
+		return err
+	}
+	a.understanding = svc
+	a.onStop("understanding", func(context.Context) error { svc.Stop(); return nil })
+	return nil
+}
+
+// encoder has the accurate tier's sentence encoder on the machine when a model
+// needs it, and reads it once.
+func (a *App) encoder(ctx context.Context) understand.Encoder {
+	read := sync.OnceValues(func() (*encoder.Encoder, error) {
+		cache, err := pull.New(pull.Options{Dir: a.cfg.Cache, Source: a.cfg.ModelSource, Offline: a.cfg.Offline, Log: a.lg})
+		if err != nil {
+			return nil, err
+		}
+		st, err := cache.Pull(ctx, pull.SentenceEncoder)
+		if err != nil {
+			return nil, fmt.Errorf("a model of the accurate tier needs its sentence encoder: %w", err)
+		}
+		weights, err := os.ReadFile(filepath.Join(st.Path, "model.safetensors"))
+		if err != nil {
+			return nil, fmt.Errorf("read the sentence encoder: %w", err)
+		}
+		words, err := os.ReadFile(filepath.Join(st.Path, "vocab.txt"))
+		if err != nil {
+			return nil, fmt.Errorf("read the sentence encoder: %w", err)
+		}
+		return encoder.Read(weights, words)
+	})
+	return func(uint32) (*encoder.Encoder, error) { return read() }
+}
