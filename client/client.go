@@ -184,12 +184,15 @@ type request struct {
 	method string
 	path   string // below /api/v1
 	query  url.Values
-	body   any    // JSON, nil = none
+	body   any    // JSON, nil = none; zipped goes as it is
 	key    string // Idempotency-Key
 	once   bool   // must not be sent twice
 	accept string
 	of     string // the conversation that is read; the answer must hold what was seen of it
 }
+
+// zipped is a body that is a zip file already.
+type zipped []byte
 
 // do sends r until an address answers it, and decodes the answer into out
 // unless it is nil.
@@ -295,7 +298,10 @@ func temporary(err error) bool {
 // send makes one attempt. The caller closes the body of a good answer.
 func (c *Client) send(ctx context.Context, base string, r request) (*http.Response, error) {
 	var body io.Reader
-	if r.body != nil {
+	kind := "application/json"
+	if z, ok := r.body.(zipped); ok {
+		body, kind = bytes.NewReader(z), "application/zip"
+	} else if r.body != nil {
 		b, err := json.Marshal(r.body)
 		if err != nil {
 			return nil, fmt.Errorf("encode request: %w", err)
@@ -316,7 +322,7 @@ func (c *Client) send(ctx context.Context, base string, r request) (*http.Respon
 		req.Header.Set("Accept", r.accept)
 	}
 	if r.body != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	if r.method != http.MethodGet {
 		req.Header.Set("X-Parley", "1")
