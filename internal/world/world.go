@@ -77,9 +77,12 @@ type Options struct {
 	Listen  string // HOST:PORT of the edge; port 0 = any free one
 	// Command runs a node: program and arguments, to which "-c FILE" is added.
 	Command []string
-	Environ []string          // of the nodes
-	Console *progress.Console // nil = silent
-	Logger  *slog.Logger      // nil = discard
+	Environ []string // of the nodes
+	// Settings are more lines of each node's configuration file: what can't be
+	// said in flags and variables, such as bots.
+	Settings string
+	Console  *progress.Console // nil = silent
+	Logger   *slog.Logger      // nil = discard
 	// Restart is how long a region that died stays dead; 0 = 5 s, below 0 = for
 	// good.
 	Restart time.Duration
@@ -250,6 +253,7 @@ func (w *World) file(n *node, told string) string {
 	}
 	fmt.Fprintf(&b, "cluster:\n  listen: %s\n  advertise: %s\n  round_trip: %s\n  authority: %q\n  certs: %q\n",
 		n.cluster, told, longest, filepath.Join(w.opts.Dir, "regions", "authority"), filepath.Join(n.dir, "certs"))
+	b.WriteString(w.opts.Settings)
 	return b.String()
 }
 

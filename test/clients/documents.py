@@ -26,7 +26,7 @@ def story_every_curl_of_the_description(world, modules):
     commands = [re.sub(r"\\\n\s*", "", c).strip() for c in re.findall(r"^ +(curl (?:.*\\\n)*.*)$", text, re.M)]
     assert len(commands) > 14, f"only {len(commands)} examples were found"
     for command in commands:
-        node = world.mock_node if "/embeddings" in command else world.keyed
+        node = world.mock_node if "/embeddings" in command else world.guide if re.search("/understanding/|/luis/", command) else world.keyed
         api = Api(node)
         conv = api.post("/api/v1/conversations").json["id"]
         api.post(f"/api/v1/conversations/{conv}/activities", {"type": "message", "text": "the capital of France"})
@@ -46,6 +46,11 @@ def story_the_guide_by_curl(world, modules):
     out = shell("\n".join(blocks("sh")), world.demo, modules)
     for word in ('"turn"', "event: delta", "event: activity", '"state":"done"', "demonstration"):
         assert word in out, f"{word} is not in:\n{out}"
+
+
+def story_the_guide_to_understanding(world, modules):
+    out = shell("\n".join(blocks("bash")), world.guide, modules)
+    assert '"topIntent":"book_table"' in out, out
 
 
 def story_the_guide_in_python(world, modules):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import azure_python
 import documents
 import openai_python
 import parley_api
@@ -23,7 +24,11 @@ class World:
             self.demo = self.start("demo").ready()
             self.mock_node = self.start(self.mock.url, PARLEY_PATIENCE="1s").ready()
             self.tight = self.start("demo", PARLEY_LIMITS_QUEUE=2).ready()
-            self.keyed = self.served()
+            self.keyed = self.served("engine: demo", "limits: {body: 128KiB, message: 64KiB}")
+            examples = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples")
+            self.guide = self.served(
+                "engine: demo", "bots: [{id: guide}, {id: bookings}]", "understanding:",
+                f"  - {{name: cityguide, model: {examples}/nlu/cityguide, flows: {examples}/flows/cityguide.yaml, ids: [{azure_python.APP}]}}")
         except BaseException:
             self.stop()
             raise
@@ -32,10 +37,10 @@ class World:
         self.nodes.append(Node(self.binary, engine, **env))
         return self.nodes[-1]
 
-    def served(self):
-        """A node with two keys and small limits, from a file."""
+    def served(self, *settings):
+        """A node with two keys, from a file."""
         self.nodes.append(Node(self.binary, None, settings="\n".join([
-            "engine: demo", "limits: {body: 128KiB, message: 64KiB}", "keys:",
+            *settings, "keys:",
             f"  - {{name: alice, key: {self.key}}}", f"  - {{name: bob, key: {self.other_key}}}"])))
         return self.nodes[-1]
 
@@ -82,6 +87,7 @@ def main(binary, modules, only=""):
     try:
         count.run(parley_api, world)
         count.run(openai_python, world)
+        count.run(azure_python, world)
         node_client(count, world, modules, only)
         count.run(documents, world, modules)
     finally:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the published OpenAI clients (Python, Node) and plain HTTP against real
-# nodes: test/clients/run.sh [ONLY], where ONLY is a part of stories' names.
+# Runs the published clients of OpenAI (Python, Node), of LUIS and of CLU, and
+# plain HTTP, against real nodes: test/clients/run.sh [ONLY], where ONLY is a part
+# of stories' names.
 #
 #   PARLEY_BIN         the binary to judge; default: built from this tree
 #   PARLEY_CI_CACHE    where the clients are kept; default ~/.cache/parley-ci/clients

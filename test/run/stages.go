@@ -51,7 +51,7 @@ func stages() []stage {
 
 		{name: "cross", what: "build for linux, darwin and windows on amd64 and arm64", after: []string{"lint", "race"}, limit: 20 * time.Minute, do: cross},
 		{name: "model", what: "fetch the engine's library and model into the cache", after: []string{"build"}, limit: 15 * time.Minute, do: model},
-		{name: "clients", what: "the published OpenAI clients as judges", after: []string{"model"}, do: clients},
+		{name: "clients", what: "the published clients of OpenAI, LUIS and CLU as judges", after: []string{"model"}, do: clients},
 		{name: "real", what: "tests with the real engine", after: []string{"model", "race", "clients"}, alone: true, limit: 20 * time.Minute, do: realEngine},
 		{name: "stories", what: "the program from outside: kills, full disk, bad input", after: []string{"model", "race"}, alone: true, limit: 20 * time.Minute, do: stories},
 		{name: "sim", what: "a world of regions in one process, broken at random and judged", after: []string{"race", "stories"}, alone: true, limit: 5 * time.Minute, do: func(ctx context.Context, j *job) error {
