@@ -221,6 +221,7 @@ func TestRegions(t *testing.T) {
 	}{
 		{"every region sees one order", oneOrder},
 		{"guards", guardsOverRegions},
+		{"values", func(t *testing.T, w *world) { replaced(t, w.logs[korea], w.logs[singapore]) }},
 		{"a pipeline keeps its order", pipeline},
 		{"leader dies", leaderDies},
 		{"leases of a dead region", leasesElsewhere},

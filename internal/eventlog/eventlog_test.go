@@ -376,4 +376,41 @@ func TestValues(t *testing.T) {
 	if _, err := l.Get(t.Context(), "other"); err == nil || errors.Is(err, context.Canceled) {
 		t.Errorf("get of another key: %v", err)
 	}
+	replaced(t, l, l)
+}
+
+// replaced writes a value by one node that another one read, and removes it.
+func replaced(t *testing.T, l, other *eventlog.Log) {
+	t.Helper()
+	ctx := t.Context()
+	if err := l.Create(ctx, "shared", []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	_, first, err := other.Load(ctx, "shared")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Replace(ctx, "shared", []byte("two"), first); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Replace(ctx, "shared", []byte("three"), first); !fault.Is(err, fault.Conflict) {
+		t.Errorf("replacing an old revision: %v", err)
+	}
+	if got, second, err := l.Load(ctx, "shared"); err != nil || string(got) != "two" || second <= first {
+		t.Errorf("load: %q at %d after %d, %v", got, second, first, err)
+	}
+	for range 2 {
+		if err := l.Remove(ctx, "shared"); err != nil {
+			t.Errorf("remove: %v", err)
+		}
+		if got, _, err := other.Load(ctx, "shared"); !fault.Is(err, fault.NotFound) {
+			t.Errorf("load of what was removed: %q %v", got, err)
+		}
+	}
+	if err := other.Create(ctx, "shared", []byte("anew")); err != nil {
+		t.Errorf("create anew: %v", err)
+	}
+	if got, err := l.Get(ctx, "shared"); err != nil || string(got) != "anew" {
+		t.Errorf("get: %q %v", got, err)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/client"
+	"github.com/parleyhq/parley/internal/understand"
 	"github.com/parleyhq/parley/internal/world"
 )
 
@@ -104,6 +105,7 @@ func TestScriptInAnotherRegion(t *testing.T) {
 		t.Fatal(err)
 	}
 	home := bothServe(ctx, t, c)
+	everywhere(ctx, t, w, c)
 	conv, err := c.Create(ctx, client.NewConversation{})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +131,50 @@ func TestScriptInAnotherRegion(t *testing.T) {
 	}
 	if by := acts[len(acts)-1].Meta().Region; by == home(conv.ID) {
 		t.Errorf("the dead region %s gave the last answer", by)
+	}
+}
+
+// everywhere publishes a version to one region and waits until all have it live.
+func everywhere(ctx context.Context, t *testing.T, w *world.World, c *client.Client) {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flows, err := os.ReadFile(filepath.Join(root, "examples/flows/cityguide.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "flows.yaml")
+	if err := os.WriteFile(file, append(flows, "\n# another version\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pack, _, err := understand.Make(ctx, understand.Source{Path: filepath.Join(root, "examples/nlu/cityguide"), Flows: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Publish(ctx, "cityguide", pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Activate(ctx, "cityguide", client.Activation{Version: m.Version}); err != nil {
+		t.Fatal(err)
+	}
+	for region, url := range w.Addresses() {
+		one, err := client.New(client.Options{BaseURLs: []string{url}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			apps, err := one.Apps(ctx)
+			if err == nil && apps[0].Live == m.Version {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("%s has %+v, not version %s: %v", region, apps, m.Version, err)
+			}
+			wait(50 * time.Millisecond)
+		}
 	}
 }
 
