@@ -27,7 +27,7 @@ bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
 understanding:
-  - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow]}
+  - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
 	open := &caller{t: t, base: node(t, engines).URL(), client: client}
 	keyed := &caller{t: t, base: node(t, "keys: [{name: alice, key: alices-key-0123456789}, {name: bob, key: bobs-key-0123456789}]\nlisten: 0.0.0.0:0\n"+engines).URL(), client: client}

@@ -87,6 +87,8 @@ func understandings(t *testing.T, c *caller) {
 	c.ok(200, "GET", strings.Replace(v3, "production", "staging", 1)+"?query=thanks", "")
 	c.ok(200, "POST", models+"cityguide/activate", `{"role":"shadow"}`)
 
+	c.ok(400, "GET", "/api/v1/understanding/unknown?cursor=nonsense", "")
+
 	// A message carries what was understood of it.
 	path := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", `{"bot":"slow"}`).text("id")
 	turn := c.ok(202, "POST", path+"/activities", `{"type":"message","text":"how much is a day ticket to the castle"}`).text("turn")
@@ -94,6 +96,11 @@ func understandings(t *testing.T, c *caller) {
 	c.until("GET", path+"/events", "", func(e sse) bool {
 		return e.name == "turn" && !strings.Contains(e.data, "queued") && !strings.Contains(e.data, "running")
 	})
+	turn = c.ok(202, "POST", path+"/activities", `{"type":"message","text":"zzxq wvvk to ann.lee@corp.example pqrj"}`).text("turn")
+	c.until("GET", path+"/events", "", turnIs(turn, "done"))
+	if got := c.ok(200, "GET", "/api/v1/understanding/unknown", ""); !strings.Contains(got.body, "zzxq wvvk to someone") || strings.Contains(got.body, "ann.lee") {
+		t.Errorf("%s", got.body)
+	}
 	if got := c.ok(200, "GET", path+"/activities", ""); got.text("activities.0.channelData.parley.understanding.model") != "cityguide@"+version {
 		t.Errorf("%s", got.body)
 	}

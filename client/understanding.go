@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type App struct {
 	IDs     []string         `json:"ids"`
 	Bots    []string         `json:"bots"`   // none: all that no other app names
 	Live    string           `json:"live"`   // version; "" = none
+	Flows   int              `json:"flows"`  // of Live's script
 	Source  string           `json:"source"` // of Live: "published" or "configuration"
 	Before  string           `json:"before"` // was live before, for going back; "" = nothing was
 	Next    string           `json:"next"`   // reads Percent of the conversations
@@ -40,6 +42,28 @@ type Activation struct {
 	Version string `json:"version"`           // "configuration" = the configuration's own; "" = nobody, not for live
 	Role    string `json:"role"`              // "live", "next" or "shadow"; "" = live
 	Percent int    `json:"percent,omitempty"` // of the conversations, for next
+}
+
+// Unknown is a message that was not understood.
+type Unknown struct {
+	ID      string    `json:"id"`   // of the activity
+	Text    string    `json:"text"` // without what names people
+	Intent  string    `json:"intent"`
+	Score   float64   `json:"score"`
+	Version string    `json:"version"` // APP@VERSION that read it
+	At      time.Time `json:"at"`
+}
+
+// Unknown lists messages that were not understood, where that is collected,
+// from a cursor on ("" = the beginning). next is "" at the end.
+func (c *Client) Unknown(ctx context.Context, cursor string, limit int) (items []Unknown, next string, err error) {
+	var out struct {
+		Items []Unknown `json:"items"`
+		Next  string    `json:"next"`
+	}
+	q := url.Values{"cursor": {cursor}, "limit": {strconv.Itoa(limit)}}
+	err = c.do(ctx, request{method: http.MethodGet, path: "/understanding/unknown", query: q}, &out)
+	return out.Items, out.Next, err
 }
 
 // Apps lists what understands, and what is published.

@@ -148,6 +148,7 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/understanding/models", s.models)
 	handle("PUT /api/v1/understanding/models/{app}", s.publish)
 	handle("POST /api/v1/understanding/models/{app}/activate", s.activate)
+	handle("GET /api/v1/understanding/unknown", s.unknown)
 	s.luis(mux)
 	none := func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed(mux, r); allow != "" {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/understand"
 )
@@ -47,6 +48,22 @@ func (s *server) publish(w http.ResponseWriter, r *http.Request, user string) er
 		return err
 	}
 	return writeJSON(w, http.StatusOK, p)
+}
+
+// unknown lists messages that were not understood.
+func (s *server) unknown(w http.ResponseWriter, r *http.Request, _ string) error {
+	n, err := limit(r, 100, 1000)
+	if err != nil {
+		return err
+	}
+	items, next, err := s.opts.Chat.Missed(r.Context(), r.URL.Query().Get("cursor"), n)
+	if err != nil {
+		return err
+	}
+	if items == nil {
+		items = []chat.Missed{}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"items": items, "next": next})
 }
 
 func (s *server) activate(w http.ResponseWriter, r *http.Request, user string) error {

@@ -28,7 +28,7 @@ func (a *App) startUnderstanding(ctx context.Context) error {
 		opts.Bots = append(opts.Bots, b.ID)
 	}
 	for _, u := range a.cfg.Understanding {
-		one := understand.App{Name: u.Name, IDs: u.IDs, Bots: u.Bots}
+		one := understand.App{Name: u.Name, IDs: u.IDs, Bots: u.Bots, Collect: u.Collect}
 		if u.Model != "" {
 			began := time.Now()
 			pack, notes, err := understand.Make(ctx, understand.Source{Path: u.Model, Flows: u.Flows})

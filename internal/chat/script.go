@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/internal/dialog"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/nlu/corpus"
 	"github.com/parleyhq/parley/internal/understand"
 )
 
@@ -105,6 +106,7 @@ type line struct {
 	knows string          // for the engine: what the script has found out
 	state json.RawMessage // where the script stands then
 	alone bool            // no engine goes on
+	miss  bool            // what was said was not understood
 }
 
 // step takes the script's step: the same one at every attempt, by whichever
@@ -117,6 +119,7 @@ func (a *attempt) step() error {
 	}
 	m := a.s.opts.Understanding.For(a.v.by.Bot, a.l.id)
 	if m == nil || m.Script == nil {
+		a.line.miss = h.said != nil && (h.said.Intent == corpus.None || h.said.Score < unsure)
 		return nil
 	}
 	var (
@@ -136,6 +139,7 @@ func (a *attempt) step() error {
 	a.line = line{
 		model: m.Name(), app: m.App, says: strings.Join(replies, "\n\n"), then: strings.Join(act.Then, "\n\n"), state: state,
 		alone: act.Hand.To != dialog.Model && act.Hand.To != dialog.Bot,
+		miss:  act.Why == dialog.Unclear || act.Why == dialog.GivenUp || next.Misses > h.standing.Misses || tries(next) > 0,
 	}
 	if act.Hand.To == dialog.Bot {
 		a.bot = a.s.bot(act.Hand.Bot)
@@ -144,6 +148,18 @@ func (a *attempt) step() error {
 		a.line.knows = facts(m.Script, act)
 	}
 	return nil
+}
+
+// unsure is the score below which nothing was understood, where no script says
+// otherwise.
+const unsure = 0.5
+
+// tries is how often the open question was not answered.
+func tries(s dialog.State) int {
+	if len(s.Open) == 0 {
+		return 0
+	}
+	return s.Open[len(s.Open)-1].Tries
 }
 
 // facts tells an engine what the script found out before it handed over.

@@ -39,7 +39,7 @@ func nluCommand() *command {
 		subs: []*command{
 			nluInitCommand(), nluImportCommand(), nluTrainCommand(), nluTestCommand(),
 			nluWatchCommand(), nluPredictCommand(), nluEvalCommand(), nluCompareCommand(), nluLearnCommand(), nluExportCommand(),
-			nluPublishCommand(), nluModelsCommand(), nluActivateCommand(),
+			nluPublishCommand(), nluModelsCommand(), nluActivateCommand(), nluUnknownCommand(),
 		},
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"slices"
@@ -69,6 +70,10 @@ func (p *publishing) run(ctx context.Context, t *terminal, args []string) error 
 	if p.app, err = oneApp(ctx, cl, p.app); err != nil {
 		return err
 	}
+	before, err := appOf(ctx, cl, p.app)
+	if err != nil {
+		return err
+	}
 	src := serving.Source{Path: from, Flows: p.flows}
 	if !p.json {
 		src.Progress = learnLines(progress.New(consoleFor(t, t.err)))
@@ -83,6 +88,9 @@ func (p *publishing) run(ctx context.Context, t *terminal, args []string) error 
 	m, err := cl.Publish(ctx, p.app, pack)
 	if err != nil {
 		return err
+	}
+	if before.Flows > 0 && m.Flows == 0 && !p.hold {
+		t.say("What is live has %d flows, and this version none: give them with --flows. parley nlu activate --back goes back.", before.Flows)
 	}
 	act := client.Activation{Version: m.Version, Role: "live"}
 	what := "live"
@@ -185,6 +193,43 @@ func roleOf(a client.App, version string) string {
 	return "-"
 }
 
+func nluUnknownCommand() *command {
+	return &command{
+		name: "unknown", short: "write what a node did not understand, as lines of JSON to learn from",
+		long: "Only of apps that have collect: true in the configuration, and without names, numbers and addresses.",
+		examples: []example{
+			{"parley nlu unknown > unknown.jsonl", "then: parley nlu learn my-bot --jsonl unknown.jsonl"},
+		},
+		setup: func(fs *flag.FlagSet) action {
+			conn := bindConnection(fs)
+			return func(ctx context.Context, t *terminal, args []string) error {
+				if len(args) > 0 {
+					return none(args)
+				}
+				cl, _, err := conn.open(ctx, t)
+				if err != nil {
+					return err
+				}
+				out := json.NewEncoder(t.out)
+				out.SetEscapeHTML(false)
+				for cursor, more := "", true; more; {
+					items, next, err := cl.Unknown(ctx, cursor, 1000)
+					if err != nil {
+						return err
+					}
+					for _, m := range items {
+						if err := out.Encode(m); err != nil {
+							return err
+						}
+					}
+					cursor, more = next, next != ""
+				}
+				return nil
+			}
+		},
+	}
+}
+
 func nluActivateCommand() *command {
 	return &command{
 		name: "activate", short: "give a published version its role, or go back to the one before", args: "[VERSION]",
@@ -253,14 +298,21 @@ func nluActivateCommand() *command {
 }
 
 func versionBefore(ctx context.Context, cl *client.Client, name string) (string, error) {
-	apps, err := cl.Apps(ctx)
-	if err != nil {
-		return "", err
+	a, err := appOf(ctx, cl, name)
+	if err == nil && a.Before == "" {
+		err = fmt.Errorf("nothing was live before in %s", name)
 	}
+	return a.Before, err
+}
+
+// appOf finds an app by its name or id; the zero one if the node has none of
+// it, which it says itself when it is asked.
+func appOf(ctx context.Context, cl *client.Client, name string) (client.App, error) {
+	apps, err := cl.Apps(ctx)
 	for _, a := range apps {
-		if (a.App == name || slices.Contains(a.IDs, name)) && a.Before != "" {
-			return a.Before, nil
+		if strings.EqualFold(a.App, name) || slices.ContainsFunc(a.IDs, func(id string) bool { return strings.EqualFold(id, name) }) {
+			return a, nil
 		}
 	}
-	return "", fmt.Errorf("nothing was live before in %s", name)
+	return client.App{}, err
 }

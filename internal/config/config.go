@@ -137,6 +137,8 @@ type Understanding struct {
 	Flows string   // a script's file; "" = none
 	Bots  []string // ids; empty: all that no other entry names
 	IDs   []string // other names under which LUIS' and CLU's clients ask for it
+
+	Collect bool // messages that were not understood may be collected
 }
 
 // TLS names the certificate to serve with; both or none.

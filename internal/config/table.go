@@ -263,6 +263,8 @@ func understandingSettings() []row[Understanding] {
 			func(u *Understanding) *[]string { return &u.Bots }, 100, 64, nil),
 		texts(Row{Key: "ids", Doc: "Other names under which clients of LUIS and CLU ask for it: the app id or project name that stands in them."},
 			func(u *Understanding) *[]string { return &u.IDs }, 100, 64, matches(nameForm, names)),
+		toggle(Row{Key: "collect", Doc: "Messages that are not understood from now on are marked, and can be read with any key to learn from them, without names, numbers and addresses. People should know."},
+			func(u *Understanding) *bool { return &u.Collect }),
 	}
 }
 

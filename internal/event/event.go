@@ -211,6 +211,8 @@ type Ended struct {
 	Error    string             `json:"error,omitempty"` // of a failed turn, for the user
 	// Dialog is where the script stands after this turn, if one led it.
 	Dialog json.RawMessage `json:"dialog,omitempty"`
+	// Missed: the message was not understood, and such messages are collected.
+	Missed bool `json:"missed,omitempty"`
 }
 
 // Encode returns the payload's bytes.

@@ -287,6 +287,7 @@ type State struct {
 	IDs     []string    `json:"ids"`
 	Bots    []string    `json:"bots"`
 	Live    string      `json:"live"`   // version; "" = none
+	Flows   int         `json:"flows"`  // of Live's script
 	Source  string      `json:"source"` // of Live: "published" or "configuration", "" for none
 	Before  string      `json:"before"` // was live before, for going back; Configuration = the configuration's, "" = nothing was
 	Next    string      `json:"next"`
@@ -323,6 +324,9 @@ func (s *Service) States(ctx context.Context) ([]State, error) {
 			st.Source = Configuration
 		case l.live != nil:
 			st.Source = "published"
+		}
+		if l.live != nil && l.live.Script != nil {
+			st.Flows = len(l.live.Script.Flows)
 		}
 		if why := a.problem.Load(); why != nil {
 			st.Problem = *why

@@ -22,6 +22,8 @@ type App struct {
 	Name string
 	IDs  []string // other names under which programs ask for it
 	Bots []string // whose conversations it reads; empty: of all that no other app names
+	// Collect: messages that were not understood may be collected.
+	Collect bool
 	// Model is the configuration's, which is live until another is published;
 	// nil: nothing is understood until then.
 	Model *Model
@@ -167,6 +169,13 @@ func (s *Service) appFor(bot string) *app {
 		}
 	}
 	return rest
+}
+
+// Collects reports whether messages to a bot that were not understood may be
+// collected.
+func (s *Service) Collects(bot string) bool {
+	a := s.appFor(bot)
+	return a != nil && a.Collect
 }
 
 // Understand reads what somebody said in a conversation of a bot; nil: nobody

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/parleyhq/parley/client"
+)
+
+// TestPublish gives a running node another model, takes it back, and reads what
+// it did not understand.
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	model, flows := filepath.Join(root, "examples/nlu/cityguide"), filepath.Join(root, "examples/flows/cityguide.yaml")
+	file := filepath.Join(dir, "parley.yaml")
+	config := "engine: demo\nbots: [{id: guide}, {id: bookings}]\nunderstanding:\n  - {name: cityguide, model: " + model + ", flows: " + flows + ", collect: true}\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, _ := startNode(t, filepath.Join(dir, "data"), "-c", file)
+	env := []string{"PARLEY_URL=" + url}
+	do := func(line ...string) (out, errs string) {
+		t.Helper()
+		status, out, errs := typed(t, env, "", line...)
+		if status != 0 {
+			t.Fatalf("%q: status %d: %s%s", line, status, out, errs)
+		}
+		return out, errs
+	}
+	refused := func(why string, line ...string) {
+		t.Helper()
+		if status, out, errs := typed(t, env, "", line...); status == 0 || !strings.Contains(errs, why) {
+			t.Errorf("%q: status %d: %s%s, want %q", line, status, out, errs, why)
+		}
+	}
+	asked := func(want string) {
+		t.Helper()
+		if got, _ := do("chat", "how much is a day ticket"); !strings.Contains(got, want) {
+			t.Errorf("answered %q, want %q", got, want)
+		}
+	}
+	asked("seven euros")
+	do("chat", "purple monkey dishwasher")
+	if got, _ := do("nlu", "unknown"); !strings.Contains(got, `"text":"purple monkey dishwasher"`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("not understood:\n%s", got)
+	}
+
+	mine := filepath.Join(dir, "flows.yaml")
+	if err := os.WriteFile(mine, []byte("flows:\n  tickets: Tickets are free today.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("exclude each other", "nlu", "publish", model, "--shadow", "--hold")
+	refused("no app", "nlu", "publish", model, "--app", "nobody")
+	refused("no such file", "nlu", "publish", filepath.Join(dir, "nothing"))
+	refused("never published", "nlu", "activate", "0000000000000000")
+	refused("nothing was live before", "nlu", "activate", "--back")
+	var told struct{ Published client.PublishedModel }
+	out, _ := do("nlu", "publish", model, "--flows", mine, "--hold", "--json")
+	if err := json.Unmarshal([]byte(out), &told); err != nil {
+		t.Fatalf("%v in %s", err, out)
+	}
+	asked("seven euros")
+	do("nlu", "activate", told.Published.Version)
+	asked("free today")
+	if got, _ := do("nlu", "models"); !strings.Contains(got, told.Published.Version+"  live") {
+		t.Errorf("models:\n%s", got)
+	}
+	do("nlu", "activate", "--back")
+	asked("seven euros")
+	if got, errs := do("nlu", "publish", model, "--shadow"); !strings.Contains(got, "listening only") || !strings.Contains(errs, "this version none") {
+		t.Errorf("%s%s", got, errs)
+	}
+	do("nlu", "activate", "--none", "shadow")
+	if got, _ := do("nlu", "models"); strings.Contains(got, "shadow") {
+		t.Errorf("models:\n%s", got)
+	}
+}
