@@ -99,14 +99,14 @@ func hear(st *conversation.State, t *conversation.Turn) heard {
 
 // line is what the script has of a turn's answer.
 type line struct {
-	model string          // whose script it is, as APP@VERSION; "" = no script leads here
-	app   string          // for metrics
-	says  string          // before the engine, or all there is
-	then  string          // after the engine
-	knows string          // for the engine: what the script has found out
-	state json.RawMessage // where the script stands then
-	alone bool            // no engine goes on
-	miss  bool            // what was said was not understood
+	app    string          // whose script it is; "" = no script leads here
+	script string          // the same as APP@VERSION
+	says   string          // before the engine, or all there is
+	then   string          // after the engine
+	knows  string          // for the engine: what the script has found out
+	state  json.RawMessage // where the script stands then
+	alone  bool            // no engine goes on
+	miss   bool            // what was said was not understood
 }
 
 // step takes the script's step: the same one at every attempt, by whichever
@@ -137,7 +137,7 @@ func (a *attempt) step() error {
 		return err
 	}
 	a.line = line{
-		model: m.Name(), app: m.App, says: strings.Join(replies, "\n\n"), then: strings.Join(act.Then, "\n\n"), state: state,
+		app: m.App, script: m.Name(), says: strings.Join(replies, "\n\n"), then: strings.Join(act.Then, "\n\n"), state: state,
 		alone: act.Hand.To != dialog.Model && act.Hand.To != dialog.Bot,
 		miss:  act.Why == dialog.Unclear || act.Why == dialog.GivenUp || next.Misses > h.standing.Misses || tries(next) > 0,
 	}
@@ -195,7 +195,7 @@ func (a *attempt) recite(ctx context.Context) (over bool, wait time.Duration, er
 			return false, time.Second, nil
 		}
 	}
-	return a.end(ctx, event.Ok, a.line.says, lm.Result{Finish: lm.FinishStop, Model: a.line.model}, nil)
+	return a.end(ctx, event.Ok, a.line.says, lm.Result{Finish: lm.FinishStop, Model: a.line.app}, nil)
 }
 
 // scriptEngine stands where an engine's name does.

@@ -97,8 +97,11 @@ func TestScriptLeads(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if m := st.Activities[1].Meta(); m.Engine != "script" || m.Model != u.Model {
+		if m := st.Activities[1].Meta(); m.Engine != "script" || m.Model != "cityguide" {
 			t.Errorf("the answer's origin: %+v", m)
+		}
+		if end := st.Turns()[1].End; end.Script != u.Model || len(end.Dialog) == 0 {
+			t.Errorf("the log does not say which script led: %+v", end)
 		}
 	})
 

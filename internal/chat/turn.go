@@ -361,7 +361,7 @@ func (a *attempt) failed(ctx context.Context, err error) (over bool, wait time.D
 // end writes the whole answer and the turn's last state. The log refuses it if
 // the turn was claimed again meanwhile.
 func (a *attempt) end(ctx context.Context, state event.State, text string, res lm.Result, cause error) (over bool, wait time.Duration, err error) {
-	end := &event.Ended{Turn: a.id, Attempt: a.v.attempt, State: state, Finish: res.Finish, Usage: res.Usage, Model: a.modelName(res), Dialog: a.line.state, Missed: a.line.miss && a.s.opts.Understanding.Collects(a.v.by.Bot)}
+	end := &event.Ended{Turn: a.id, Attempt: a.v.attempt, State: state, Finish: res.Finish, Usage: res.Usage, Model: a.modelName(res), Dialog: a.line.state, Script: a.line.script, Missed: a.line.miss && a.s.opts.Understanding.Collects(a.v.by.Bot)}
 	switch {
 	case a.engine != nil:
 		end.Engine = a.engine.Name()

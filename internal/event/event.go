@@ -209,8 +209,10 @@ type Ended struct {
 	Usage    lm.Usage           `json:"usage,omitzero"`
 	Code     fault.Code         `json:"code,omitempty"`  // of a failed turn
 	Error    string             `json:"error,omitempty"` // of a failed turn, for the user
-	// Dialog is where the script stands after this turn, if one led it.
+	// Dialog is where the script stands after this turn, if one led it, and
+	// Script which one that was, as APP@VERSION.
 	Dialog json.RawMessage `json:"dialog,omitempty"`
+	Script string          `json:"script,omitempty"`
 	// Missed: the message was not understood, and such messages are collected.
 	Missed bool `json:"missed,omitempty"`
 }
