@@ -19,6 +19,9 @@ import (
 	"github.com/parleyhq/parley/internal/config"
 )
 
+// siteSecret is that of the one Direct Line site of every node here.
+const siteSecret = "a-secret-of-one-site"
+
 // node starts a whole node, stopped at the end of the test.
 func node(t *testing.T, settings string) *app.App {
 	t.Helper()
@@ -27,7 +30,7 @@ func node(t *testing.T, settings string) *app.App {
 	if !strings.Contains(settings, "listen:") {
 		settings = "listen: 127.0.0.1:0\n" + settings
 	}
-	settings = "data: " + filepath.Join(dir, "data") + "\noffline: true\npatience: 1s\nlimits: {reserve: 1MiB, body: 64KiB, message: 16KiB}\n" + settings
+	settings = "data: " + filepath.Join(dir, "data") + "\ndirectline_secret: " + siteSecret + "\noffline: true\npatience: 1s\nlimits: {reserve: 1MiB, body: 64KiB, message: 16KiB}\n" + settings
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

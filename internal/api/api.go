@@ -18,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/health"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/store"
@@ -48,8 +49,14 @@ type Options struct {
 	Fresh   func(context.Context)
 	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
 	Page    http.Handler // everything else; nil = none
-	Origins []string     // other origins whose pages may call the API; they show a pass, no cookie
-	MaxBody int64        // bytes of a request to /api; 0 = 1 MiB
+	// Channels answer everything below a path such as "/v3/directline/". Each
+	// says itself who may call it, from which origin.
+	Channels map[string]http.Handler
+	// PageToken makes what the node's own Web Chat page needs to talk by Direct
+	// Line as a user of this API; nil = that channel is off.
+	PageToken func(ctx context.Context, user, conversation string) (any, error)
+	Origins   []string // other origins whose pages may call the API; they show a pass, no cookie
+	MaxBody   int64    // bytes of a request to /api; 0 = 1 MiB
 	// Stopping is closed when the node stops: event streams end with it at once,
 	// their clients come back by position. Nil: never.
 	Stopping  <-chan struct{}
@@ -115,6 +122,9 @@ func New(opts Options) (http.Handler, error) {
 			return nil, err
 		}
 	}
+	for path := range opts.Channels {
+		origins.AddInsecureBypassPattern(path)
+	}
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeFault(w, errCrossOrigin)
 	}))
@@ -145,6 +155,7 @@ func (s *server) routes() http.Handler {
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/regions", s.regions)
+	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)
 	handle("PUT /api/v1/understanding/models/{app}", s.publish)
 	handle("POST /api/v1/understanding/models/{app}/activate", s.activate)
@@ -177,6 +188,11 @@ func (s *server) routes() http.Handler {
 			s.opts.Gateway.ServeHTTP(w, r)
 			return nil
 		}, writeOpenAIFault))
+	}
+
+	mux.HandleFunc("/v3/", func(w http.ResponseWriter, r *http.Request) { writeFault(w, errNoRoute(r)) }) // a channel that is off
+	for pattern, channel := range s.opts.Channels {
+		mux.Handle(pattern, channel)
 	}
 
 	probes(mux, s.opts.Board, func(r *http.Request) bool {
@@ -273,6 +289,7 @@ type statusWriter struct {
 func (w *statusWriter) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		w.stream = w.stream || status == http.StatusSwitchingProtocols
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -294,6 +311,23 @@ func (s *server) info(w http.ResponseWriter, _ *http.Request, user string) error
 	i := s.opts.Info()
 	i.User = user
 	return writeJSON(w, http.StatusOK, i)
+}
+
+func (s *server) pageToken(w http.ResponseWriter, r *http.Request, user string) error {
+	var in struct {
+		Conversation string `json:"conversation"`
+	}
+	if err := readJSON(w, r, 4096, &in); err != nil {
+		return err
+	}
+	if s.opts.PageToken == nil {
+		return fault.New(fault.NotFound, "Direct Line is off on this node: name a site under channels.directline, or set PARLEY_DIRECTLINE_SECRET")
+	}
+	token, err := s.opts.PageToken(r.Context(), user, in.Conversation)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, token)
 }
 
 func (s *server) signIn(w http.ResponseWriter, r *http.Request) {

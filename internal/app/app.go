@@ -421,7 +421,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		return nil, err
 	}
 	regions := a.origins()
-	return api.New(api.Options{
+	o := api.Options{
 		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
 		Fresh: func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
@@ -429,7 +429,11 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
 		Gateway: gw, Page: web.Handler(regions...), Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
-	})
+	}
+	if err := a.channels(&o, secret); err != nil {
+		return nil, err
+	}
+	return api.New(o)
 }
 
 func (a *App) checks() *health.Board {

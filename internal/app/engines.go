@@ -56,6 +56,10 @@ func (a *App) ready(ctx context.Context, p *roster.Place, e config.Engine) error
 		p.Serve(demo.New(demo.Options{Name: e.Name}), "demonstration: no language model was asked for", nil)
 		a.opts.Console.Line("Engine: demonstration (no language model)")
 		return nil
+	case config.Echo:
+		p.Serve(demo.Echo(e.Name), "echo: no language model was asked for", nil)
+		a.opts.Console.Line("Engine: echo (no language model)")
+		return nil
 	case config.Embedded:
 		return a.embedded(ctx, p, e)
 	}

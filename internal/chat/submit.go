@@ -26,10 +26,13 @@ type NewConversation struct {
 	Hidden  bool
 	// Key makes it idempotent: the same key gives the same conversation, in every
 	// region if Home is given too. "" = always a new one.
-	Key string
+	Key  string
+	ID   string // chosen before, as a channel does that gave it to somebody; "" = a new one or the key's
+	User string // whom a channel binds it to
 }
 
-// Create begins a conversation and returns its id and place in the log.
+// Create begins a conversation and returns its id and place in the log. One
+// that a key or an ID names may be there already: then its place is 0.
 func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq uint64, err error) {
 	if n.Bot == "" {
 		n.Bot = s.opts.Bots[0].ID
@@ -50,13 +53,19 @@ func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq
 	if _, ok := s.tails[s.opts.Log.StreamOf(id)]; !ok || !event.ValidConversation(id) {
 		return "", 0, fault.New(fault.Invalid, "there is no region %q; leave \"home\" out", n.Home)
 	}
+	if n.ID != "" {
+		id = n.ID
+		if _, ok := s.tails[s.opts.Log.StreamOf(id)]; !ok || !event.ValidConversation(id) {
+			return "", 0, notFound(id) // of no region of this world
+		}
+	}
 	none := uint64(0)
 	r, err := s.opts.Log.Append(ctx, event.Append{Conversation: id, Expect: &none, Event: event.Event{
 		Kind:    event.KindCreated,
-		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden},
+		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden, User: n.User},
 	}})
-	if n.Key != "" && fault.Is(err, fault.Conflict) {
-		return id, 0, nil // the first request with this key made it
+	if n.Key+n.ID != "" && fault.Is(err, fault.Conflict) {
+		return id, 0, nil // the first request for it made it
 	}
 	return id, r.Seq, err
 }
@@ -72,6 +81,10 @@ type Message struct {
 	Edits        string            // id of the user's activity that this one replaces in a new branch
 	Follows      string            // id of the activity that it follows; "" or unknown = the newest
 	Turn         event.Turn        // overrides of the bot: Model, System, Params, Resume
+	From         *activity.Account // who says it, as a channel knows them; nil = the owner
+	// Open takes what people do on channels: an activity of any type, and a
+	// message without text. Only a message with text is answered.
+	Open bool
 
 	heard *activity.Understanding // what Submit understands of it
 }
@@ -155,13 +168,13 @@ func (s *Service) checkMessage(m *Message) error {
 	switch {
 	case a.Type == "":
 		return fault.New(fault.Invalid, `an activity needs a "type", for example "message"`)
-	case a.Type != activity.TypeMessage && a.Type != activity.TypeEvent && a.Type != activity.TypeReaction:
+	case !m.Open && a.Type != activity.TypeMessage && a.Type != activity.TypeEvent && a.Type != activity.TypeReaction:
 		return fault.New(fault.Invalid, `activities of type %q can't be sent here; "message", "messageReaction" and "event" can`, a.Type)
-	case a.Type == activity.TypeReaction && a.ReplyToID == "":
+	case !m.Open && a.Type == activity.TypeReaction && a.ReplyToID == "":
 		return fault.New(fault.Invalid, `a reaction says in "replyToId" what it is to`)
 	case !listOfObjects(a.Extra["reactionsAdded"]) || !listOfObjects(a.Extra["reactionsRemoved"]):
 		return fault.New(fault.Invalid, `"reactionsAdded" and "reactionsRemoved" are lists of objects: [{"type":"like"}]`)
-	case a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
+	case !m.Open && a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
 		return fault.New(fault.Invalid, `the message is empty: "text" must hold something`)
 	case len(a.Text) > s.opts.MaxText:
 		return fault.New(fault.TooLarge, "the message has %d bytes; at most %d are taken", len(a.Text), s.opts.MaxText)
@@ -195,10 +208,13 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 		name = a.From.Name
 	}
 	a.From = &activity.Account{ID: m.Owner, Name: name, Role: "user"}
+	if m.From != nil {
+		a.From = &activity.Account{ID: m.From.ID, Name: m.From.Name, Role: "user"}
+	}
 	a.Conversation = &activity.Account{ID: m.Conversation}
 	meta := activity.Meta{Parent: parent, Edits: m.Edits, Understanding: m.heard}
 	said := &event.Said{Activity: &a}
-	if a.Type == activity.TypeMessage || givesBack(&a) && s.scripted(st) {
+	if a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) != "" || givesBack(&a) && s.scripted(st) {
 		if err := s.admit(); err != nil {
 			return nil, err
 		}

@@ -36,6 +36,7 @@ type Config struct {
 	Keys       []Key    // who may use the API; empty only on loopback
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
+	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
 	TLS        TLS
 	Log        Log
@@ -58,7 +59,8 @@ type Config struct {
 	engine    string // the shortcut: "", "embedded", "demo" or a URL
 	engineKey secret.String
 	system    string
-	key       Key // the shortcut
+	key       Key  // the shortcut
+	site      Site // the shortcut
 
 	from map[string]Source // of every key of the table that is set
 }
@@ -101,12 +103,13 @@ const (
 	OpenAI   = "openai"   // any server with the OpenAI API
 	Embedded = "embedded" // llama.cpp in a child process of this node
 	Demo     = "demo"     // canned text, and says so
+	Echo     = "echo"     // says what it was told
 )
 
 // Engine is one engine to use.
 type Engine struct {
 	Name    string
-	Kind    string        // OpenAI, Embedded or Demo
+	Kind    string        // OpenAI, Embedded, Demo or Echo
 	URL     string        // OpenAI: the API's base, for example http://127.0.0.1:11434/v1
 	Key     secret.String // OpenAI: sent to the server
 	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server" or "ollama"; "" is "auto"
@@ -139,6 +142,16 @@ type Understanding struct {
 	IDs   []string // other names under which LUIS' and CLU's clients ask for it
 
 	Collect bool // messages that were not understood may be collected
+}
+
+// Site is a web site or an app that uses the Direct Line channel.
+type Site struct {
+	Name     string
+	Secret   secret.Hash
+	Previous secret.Hash   // is taken as well; "" = none
+	Bot      string        // who answers; "" = the default one
+	Origins  []string      // of pages that may use it; none = all
+	Token    time.Duration // lifetime of a token
 }
 
 // TLS names the certificate to serve with; both or none.
@@ -357,6 +370,7 @@ func (l *loader) finish(c *Config) {
 	l.finishUnderstanding(c)
 	l.finishKeys(c)
 	l.finishNodes(c)
+	l.finishSites(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {
 			l.problem(key, "", "%v", l.lost[key])
@@ -442,12 +456,12 @@ func (l *loader) finishEngines(c *Config) {
 	}
 	switch c.engine {
 	case "":
-	case Embedded, Demo:
+	case Embedded, Demo, Echo:
 		c.Engines = []Engine{{Name: c.engine, Kind: c.engine, Models: one(c.Model), Timeout: defaultStall}}
 	default:
 		c.Engines = []Engine{{Name: "openai", Kind: OpenAI, URL: c.engine, Key: c.engineKey, Dialect: "auto", Models: one(c.Model), Timeout: defaultStall}}
 	}
-	if !c.engineKey.Empty() && (c.engine == "" || c.engine == Embedded || c.engine == Demo) {
+	if !c.engineKey.Empty() && (c.engine == "" || c.engine == Embedded || c.engine == Demo || c.engine == Echo) {
 		l.at = c.from["engine_key"]
 		l.problem("engine_key", "name the server with engine: URL, or give the entry under engines: its own key", "there is no engine to send the key to")
 	}
@@ -574,6 +588,37 @@ func (l *loader) finishKeys(c *Config) {
 			l.problem(key+".key", "", "the same key stands here twice")
 		}
 		names[k.Name], hashes[k.Hash] = true, true
+	}
+}
+
+func (l *loader) finishSites(c *Config) {
+	if c.site.Secret != "" {
+		c.site.Name, c.site.Token = "default", time.Hour
+		if _, ok := c.from["channels.directline"]; !ok {
+			c.from["channels.directline"] = c.from["directline_secret"]
+		}
+		c.DirectLine = append(c.DirectLine, c.site)
+	}
+	names, secrets := map[string]bool{}, map[secret.Hash]bool{}
+	for i, s := range c.DirectLine {
+		key := fmt.Sprintf("channels.directline[%d]", i)
+		l.at = sourceOf(c, key, "channels.directline")
+		if s.Name != "" && names[s.Name] {
+			l.problem(key+".name", "", "%q is the name of another site too", s.Name)
+		}
+		names[s.Name] = true
+		for _, h := range []secret.Hash{s.Secret, s.Previous} {
+			if h != "" && secrets[h] {
+				l.problem(key+".secret", "", "the same secret stands here twice: it must tell one site from another")
+			}
+			secrets[h] = true
+		}
+		if s.Bot != "" && !slices.ContainsFunc(c.Bots, func(b Bot) bool { return b.ID == s.Bot }) {
+			l.problem(key+".bot", "", "there is no bot with the id %q", s.Bot)
+		}
+		if s.Token == 0 {
+			c.DirectLine[i].Token = time.Hour
+		}
 	}
 }
 

@@ -166,7 +166,7 @@ region: twice
 		`parley.yaml:21:5: keys[2].nme: there is no such setting (did you mean "name"?)`,
 		`parley.yaml:21:5: keys[2].name: is missing`,
 		`parley.yaml:21:5: keys[2].key: is missing`,
-		`parley.yaml:23:23: engines[0].kind: "opnai" is not one of the words for it: did you mean "openai"? (wanted: openai, embedded, demo)`,
+		`parley.yaml:23:23: engines[0].kind: "opnai" is not one of the words for it: did you mean "openai"? (wanted: openai, embedded, demo, echo)`,
 		`parley.yaml:23:35: engines[0].url: "example.org" is not a URL with http:// or https:// (wanted: http(s)://host[:port]/path)`,
 		`parley.yaml:24:5: engines[1].name: "one" is the name of another engine too`,
 		`parley.yaml:24:5: engines[1].url: an engine of kind openai needs the base URL of its API (for example "http://127.0.0.1:11434/v1")`,

@@ -57,7 +57,7 @@ func (c Config) Values() []Value {
 
 // shortcut reports whether a setting is shown as what it stands for.
 func shortcut(key string) bool {
-	return key == "key" || key == "engine" || key == "engine_key" || key == "system"
+	return key == "key" || key == "engine" || key == "engine_key" || key == "system" || key == "directline_secret"
 }
 
 // Print writes the settings in force as a file that Load would read (but for
@@ -77,14 +77,14 @@ func (c Config) Print(w io.Writer) error {
 		}
 		switch {
 		case v.pairs != nil:
-			fmt.Fprintf(b, "%s: # %s\n", key, v.Source)
+			fmt.Fprintf(b, "%s%s: # %s\n", indent, key, v.Source)
 			for _, item := range v.pairs {
 				for i, p := range item {
 					lead := "    "
 					if i == 0 {
 						lead = "  - "
 					}
-					fmt.Fprintf(b, "%s%s: %s\n", lead, p.key, yamlOf(p.kind, p.values))
+					fmt.Fprintf(b, "%s%s%s: %s\n", indent, lead, p.key, yamlOf(p.kind, p.values))
 				}
 			}
 		case v.Values != nil:

@@ -27,7 +27,7 @@ func Settings() []Row {
 
 // settings is the table. It is a function so that nobody can change it.
 func settings() []row[Config] {
-	return slices.Concat(nodeSettings(), modelSettings(), clusterSettings(), tuningSettings())
+	return slices.Concat(nodeSettings(), modelSettings(), channelSettings(), clusterSettings(), tuningSettings())
 }
 
 func nodeSettings() []row[Config] {
@@ -81,7 +81,7 @@ func nodeSettings() []row[Config] {
 func modelSettings() []row[Config] {
 	return []row[Config]{
 		text(Row{
-			Key: "engine", Env: "PARLEY_ENGINE", Flag: "engine", Bounds: "embedded, demo, or the base URL of an OpenAI-compatible API",
+			Key: "engine", Env: "PARLEY_ENGINE", Flag: "engine", Bounds: "embedded, demo, echo, or the base URL of an OpenAI-compatible API",
 			Doc: "The engine: the short form of engines. Without either, an engine that runs on this machine or is named by OPENAI_BASE_URL and OPENAI_API_KEY is used, else the embedded one.",
 		},
 			func(c *Config) *string { return &c.engine }, checkEngineWord),
@@ -110,6 +110,34 @@ func modelSettings() []row[Config] {
 			Doc: "Fetch nothing from outside (model_source is still asked).",
 		},
 			func(c *Config) *bool { return &c.Offline }),
+	}
+}
+
+func channelSettings() []row[Config] {
+	return []row[Config]{
+		apiKey(Row{
+			Key: "directline_secret", Env: "PARLEY_DIRECTLINE_SECRET",
+			Doc: "Secret of one Direct Line site, named default: the short form of channels.directline.",
+		},
+			func(c *Config) *secret.Hash { return &c.site.Secret }),
+		itemList(Row{Key: "channels.directline", Doc: "Web sites and apps that talk to bots by Direct Line 3.0, each with a secret of its own. Without any, the channel is off."},
+			siteSettings(), 100, func(c *Config) *[]Site { return &c.DirectLine }),
+	}
+}
+
+func siteSettings() []row[Site] {
+	return []row[Site]{
+		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its name. Conversations belong to it: another name does not see them."},
+			func(s *Site) *string { return &s.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
+		apiKey(Row{Key: "secret", Required: true, Doc: "What its server makes tokens with: a hash as `parley key` prints it, env:NAME, file:PATH, or the secret itself."},
+			func(s *Site) *secret.Hash { return &s.Secret }),
+		apiKey(Row{Key: "previous", Doc: "The secret before that, still taken while servers change to the new one. Tokens made with it end when it is removed."},
+			func(s *Site) *secret.Hash { return &s.Previous }),
+		text(Row{Key: "bot", Doc: "Id of the bot that answers. Without it, the first."}, func(s *Site) *string { return &s.Bot }, atMost(64)),
+		texts(Row{Key: "origins", Bounds: "scheme://host[:port]", Doc: "Web origins whose pages may use it. Without any, all may, with a token."},
+			func(s *Site) *[]string { return &s.Origins }, 100, 300, checkOrigin),
+		duration(Row{Key: "token", Doc: "Lifetime of a token, which its client renews in time. Without it, 1h."},
+			func(s *Site) *time.Duration { return &s.Token }, time.Second, 7*24*time.Hour),
 	}
 }
 
@@ -205,8 +233,8 @@ func engineSettings() []row[Engine] {
 	return []row[Engine]{
 		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its name in metrics, messages and answers."},
 			func(e *Engine) *string { return &e.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
-		required(choice(Row{Key: "kind", Doc: "Any server with the OpenAI API; llama.cpp inside this node; or canned text that says so."},
-			func(e *Engine) *string { return &e.Kind }, OpenAI, Embedded, Demo)),
+		required(choice(Row{Key: "kind", Doc: "Any server with the OpenAI API; llama.cpp inside this node; canned text that says so; or the user's own words, for trying a client."},
+			func(e *Engine) *string { return &e.Kind }, OpenAI, Embedded, Demo, Echo)),
 		text(Row{Key: "url", Bounds: "http(s)://host[:port]/path", Doc: "openai: the base of the API, usually ending in /v1."},
 			func(e *Engine) *string { return &e.URL }, checkURL),
 		hidden(Row{Key: "key", Doc: "openai: key that is sent to the server: env:NAME, file:PATH, or the key itself."},
@@ -279,10 +307,10 @@ func required(r row[Engine]) row[Engine] {
 }
 
 func checkEngineWord(v string) error {
-	if v == Embedded || v == Demo {
+	if v == Embedded || v == Demo || v == Echo {
 		return nil
 	}
-	if near := Nearest(v, []string{Embedded, Demo}); near != "" {
+	if near := Nearest(v, []string{Embedded, Demo, Echo}); near != "" {
 		return fmt.Errorf("%q is no engine: did you mean %q?", clip(v), near)
 	}
 	if checkURL(v) != nil {

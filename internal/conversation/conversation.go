@@ -10,7 +10,6 @@ package conversation
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -50,6 +49,8 @@ type State struct {
 	turns      map[string]*Turn
 	order      []*Turn
 	leaf       string // the activity that a plain new one follows
+	places     map[string]Place
+	newest     time.Time // of all places
 
 	Frames []Frame // everything for clients, append-only
 }
@@ -92,6 +93,7 @@ type Turn struct {
 	Lead    int     // bytes of Text that the script said, before the engine's
 	Tokens  []int32 // their ids; nil if they are not known from the start
 	noIDs   bool    // a gap in the ids: they can't be used
+	Began   uint64  // position of its first delta's frame; 0 = there was none before the end
 	Stop    bool    // the user asked to stop
 	again   bool    // asks for another answer to an old message
 	End     *event.Ended
@@ -99,21 +101,29 @@ type Turn struct {
 
 // New returns the state of a conversation before its first entry.
 func New(id string) *State {
-	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}}
+	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}}
 }
+
+// Place is where an activity stands for readers whose protocol wants numbers
+// and times.
+type Place struct {
+	Pos uint64 // of its frame
+	// At never runs backwards along a conversation, whatever the clocks of the
+	// nodes that wrote it said.
+	At time.Time
+}
+
+// Place returns an activity's place; the zero Place if there is no such one.
+func (s *State) Place(id string) Place { return s.places[id] }
+
+// Newest returns the time of the newest place.
+func (s *State) Newest() time.Time { return s.newest }
 
 // Activity returns an activity by id, or nil.
 func (s *State) Activity(id string) *activity.Activity { return s.byID[id] }
 
 // At returns the sequence of the entry that brought an activity, or 0.
-func (s *State) At(id string) uint64 {
-	for _, f := range slices.Backward(s.Frames) {
-		if a, ok := f.Body.(*activity.Activity); ok && a.ID == id {
-			return SeqOf(f.Pos)
-		}
-	}
-	return 0
-}
+func (s *State) At(id string) uint64 { return SeqOf(s.places[id].Pos) }
 
 // Turn returns a turn by id, or nil.
 func (s *State) Turn(id string) *Turn { return s.turns[id] }
@@ -238,7 +248,7 @@ func (s *State) chained(e event.Entry, last uint64, known bool) {
 func (s *State) said(e event.Entry) {
 	said := e.Event.Said
 	if a := said.Activity; a != nil && s.byID[a.ID] == nil {
-		s.add(a, e)
+		s.add(a, e, 0)
 		if a.Type != activity.TypeReaction { // which may be to something old
 			s.leaf = a.ID
 		}
@@ -265,7 +275,15 @@ func (s *State) set(e event.Entry) {
 	s.frame(e.Seq, 0, "settings", s.Set)
 }
 
-func (s *State) add(a *activity.Activity, e event.Entry) {
+func (s *State) add(a *activity.Activity, e event.Entry, place int) {
+	at := a.Timestamp
+	if at.IsZero() {
+		at = e.Time
+	}
+	if at.After(s.newest) {
+		s.newest = at
+	}
+	s.places[a.ID] = Place{Pos: Position(e.Seq, place), At: s.newest}
 	s.byID[a.ID] = a
 	s.Activities = append(s.Activities, a)
 	s.Updated = e.Time
@@ -330,6 +348,9 @@ func (s *State) delta(e event.Entry) {
 		t.Tokens = append(t.Tokens, d.Tokens...)
 	}
 	if d.Text != "" {
+		if t.Began == 0 {
+			t.Began = Position(e.Seq, 0)
+		}
 		s.frame(e.Seq, 0, "delta", DeltaBody{d.Turn, d.Offset, d.Text})
 	}
 }
@@ -344,7 +365,7 @@ func (s *State) ended(e event.Entry) {
 		if rest, ok := strings.CutPrefix(a.Text, string(t.Text)); ok && rest != "" {
 			s.frame(e.Seq, 0, "delta", DeltaBody{t.ID, t.Runes, rest})
 		}
-		s.add(a, e)
+		s.add(a, e, 1)
 		if s.leaf == t.ReplyTo || t.again { // else the user has gone on already
 			s.leaf = a.ID
 		}
@@ -408,12 +429,16 @@ func PositionOf(seq uint64) uint64 { return seq*framesPerEntry + framesPerEntry 
 // SeqOf returns the entry that a position belongs to.
 func SeqOf(pos uint64) uint64 { return pos / framesPerEntry }
 
+// Position returns the position of the frame at a place of the entry seq. An
+// activity that a user said is at place 0 of its entry.
+func Position(seq uint64, place int) uint64 { return seq*framesPerEntry + uint64(place) }
+
 func (s *State) frame(seq uint64, place int, name string, body any) {
 	data, err := json.Marshal(body)
 	if err != nil { // bodies came out of JSON or are plain structs
 		data = fmt.Appendf(nil, `{"problem":%q}`, err.Error())
 	}
-	s.Frames = append(s.Frames, Frame{Pos: seq*framesPerEntry + uint64(place), Event: name, Data: data, Body: body})
+	s.Frames = append(s.Frames, Frame{Pos: Position(seq, place), Event: name, Data: data, Body: body})
 }
 
 func (s *State) turnFrame(seq uint64, place int, t *Turn) {

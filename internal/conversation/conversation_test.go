@@ -131,3 +131,38 @@ func TestAGapInTheChainIsNoticed(t *testing.T) {
 		t.Errorf("%d gaps, want 1", st.Missing)
 	}
 }
+
+// Places follow from the log alone, and times never run backwards: the writers
+// of a conversation may be nodes with different clocks.
+func TestPlaces(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	said := func(seq uint64, id string, when int) event.Entry {
+		return event.Entry{Seq: seq, Time: at(when), Event: event.Event{Kind: event.KindSaid, Said: &event.Said{
+			Activity: &activity.Activity{Type: "message", ID: id, Text: "x", Timestamp: at(when)}, Turn: &event.Turn{ID: "t" + id, ReplyTo: id},
+		}}}
+	}
+	st := conversation.New("local-1")
+	for _, e := range []event.Entry{
+		{Seq: 1, Event: event.Event{Kind: event.KindCreated, Created: &event.Created{Owner: "ann", User: "dl_ann"}}},
+		said(5, "1", 100), said(6, "2", 90), said(9, "3", 101),
+		{Seq: 10, Event: event.Event{Kind: event.KindClaimed, Claimed: &event.Claimed{Turn: "t1", Attempt: 1}}},
+		{Seq: 12, Event: event.Event{Kind: event.KindDelta, Delta: &event.Delta{Turn: "t1", Attempt: 1, Text: "a"}}},
+		{Seq: 13, Event: event.Event{Kind: event.KindDelta, Delta: &event.Delta{Turn: "t1", Attempt: 1, Offset: 1, Text: "b"}}},
+		{Seq: 14, Time: at(50), Event: event.Event{Kind: event.KindEnded, Ended: &event.Ended{Turn: "t1", Attempt: 1, State: event.Ok, Activity: &activity.Activity{ID: "b1", Text: "ab"}}}},
+	} {
+		st.Apply(e)
+	}
+	for id, want := range map[string]conversation.Place{
+		"1": {Pos: 40, At: at(100)}, "2": {Pos: 48, At: at(100)}, "3": {Pos: 72, At: at(101)}, "b1": {Pos: 113, At: at(101)}, "none": {},
+	} {
+		if got := st.Place(id); got != want {
+			t.Errorf("%s stands at %+v, want %+v", id, got, want)
+		}
+	}
+	if got := st.Turn("t1").Began; got != conversation.Position(12, 0) {
+		t.Errorf("the answer began at %d", got)
+	}
+	if st.By.User != "dl_ann" || !st.Newest().Equal(at(101)) {
+		t.Errorf("bound to %q, newest at %v", st.By.User, st.Newest())
+	}
+}

@@ -103,6 +103,7 @@ type Created struct {
 	Channel string `json:"channel"` // "web", "api", "responses", ...
 	Title   string `json:"title,omitempty"`
 	Hidden  bool   `json:"hidden,omitempty"` // not in the user's list (one-off API answers)
+	User    string `json:"user,omitempty"`   // whom a channel bound it to, by the channel's own name for them
 }
 
 // Said is a user's activity, the request for a turn, or both at once, so that

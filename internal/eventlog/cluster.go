@@ -370,6 +370,11 @@ func (l *Log) ensureOnce(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open key-value bucket: %w", err)
 	}
+	if !me.Witness { // which keeps a copy when it is told to, and reads none
+		if _, err := l.js.CreateOrUpdateStream(ctx, fileConfig(l.cluster.Replicas)); err != nil {
+			return fmt.Errorf("open stream %s: %w", fileStream, err)
+		}
+	}
 	return l.noteStreams(names)
 }
 

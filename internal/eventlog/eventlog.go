@@ -348,6 +348,9 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 	if l.kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: 1}); err != nil {
 		return fmt.Errorf("open key-value bucket: %w", err)
 	}
+	if _, err := l.js.CreateOrUpdateStream(ctx, fileConfig(1)); err != nil {
+		return fmt.Errorf("open stream %s: %w", fileStream, err)
+	}
 	return l.noteStreams(want)
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/parleyhq/parley/internal/event"
 )
 
-// Forget erases all entries of a conversation but one: their bytes are
+// Forget erases all entries of a conversation but one, and its files: their bytes are
 // overwritten on the disk, not only unlinked. The entry to keep is the one that
 // says it was deleted (it holds no text), so that every reader learns of it.
 func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) error {
@@ -32,5 +32,5 @@ func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) erro
 			return fmt.Errorf("erase entry %d of %s: %w", seq, conversation, err)
 		}
 	}
-	return nil
+	return l.forgetFiles(ctx, conversation)
 }

@@ -39,6 +39,10 @@ type Metrics struct {
 	readers         prometheus.Gauge
 	understood      *prometheus.HistogramVec
 	shadowed        *prometheus.CounterVec
+
+	received, refused *prometheus.CounterVec
+	delivered         *prometheus.HistogramVec
+	connected         *prometheus.GaugeVec
 }
 
 // New makes the node's metrics.
@@ -70,6 +74,11 @@ func New(version, region string) *Metrics {
 	m.understood = histogram("parley_understanding_duration_seconds", "Time to understand a message, by model and version.", quickBuckets, "app", "version")
 	m.shadowed = counter("parley_understanding_shadowed_total", "Messages that a shadowing version read too, by what it understood otherwise: intent, entities, nothing.",
 		"app", "version", "differs")
+	m.received = counter("parley_channel_received_total", "Activities that came in by a channel and were taken.", "channel", "kind")
+	m.refused = counter("parley_channel_refused_total", "Requests of a channel's clients that were refused, by reason.", "channel", "reason")
+	m.delivered = histogram("parley_channel_delivery_seconds", "Time from an activity until it was written to a client that waited for it.", fastBuckets, "channel")
+	m.connected = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_channel_connections_open", Help: "Connections that a channel's clients hold open."}, []string{"channel"})
+	m.reg.MustRegister(m.connected)
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version", "region"})
 	info.WithLabelValues(version, region).Set(1)
@@ -142,3 +151,19 @@ func (m *Metrics) Request(method, route, status string, took time.Duration) {
 
 // Reader counts open event streams: +1 and -1.
 func (m *Metrics) Reader(change int) { m.readers.Add(float64(change)) }
+
+// Received notes an activity that came in by a channel.
+func (m *Metrics) Received(channel, kind string) { m.received.WithLabelValues(channel, kind).Inc() }
+
+// Refused notes a request that a channel refused.
+func (m *Metrics) Refused(channel, reason string) { m.refused.WithLabelValues(channel, reason).Inc() }
+
+// Delivered notes how long after it was said an activity was sent out.
+func (m *Metrics) Delivered(channel string, after time.Duration) {
+	m.delivered.WithLabelValues(channel).Observe(after.Seconds())
+}
+
+// Connected notes that a client came or went.
+func (m *Metrics) Connected(channel string, change int) {
+	m.connected.WithLabelValues(channel).Add(float64(change))
+}

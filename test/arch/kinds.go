@@ -64,6 +64,7 @@ func Rooms() []Room {
 		{"internal/conversation", Core, ""},
 		{"internal/chat", Core, ""},
 		{"internal/store", Core, "the contract"},
+		{"internal/channel", Core, "the contract, and what all channels have in common"},
 		{"internal/project", Core, ""},
 		{"internal/config", Core, ""},
 		{"internal/lm/roster", Core, ""},
@@ -94,6 +95,8 @@ func Rooms() []Room {
 		{"internal/lm/pull", Adapter, "downloads and package clients"},
 		{"internal/lm/demo", Adapter, "no technology at all, but a driver like the others"},
 
+		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
+
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},
 
@@ -108,6 +111,7 @@ func Rooms() []Room {
 
 		{"internal/store/storetest", Suite, ""},
 		{"internal/lm/lmtest", Suite, ""},
+		{"internal/channel/channeltest", Suite, ""},
 
 		{"api", Check, "the description of the API and its judge"},
 		{"test/...", Check, ""},
@@ -131,10 +135,11 @@ func Owners() []Owner {
 		{Import: "github.com/ebitengine/purego", Rooms: []string{"internal/lm/llama/..."}},
 		{Import: "github.com/prometheus/", Rooms: []string{"internal/telemetry"}},
 		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config", "internal/yamlfile", "internal/edge/alone"}},
+		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline"}, Tests: true},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
-		{Import: "github.com/anishathalye/porcupine", Rooms: nil, Tests: true}, // a known checker, to hold test/sim's judge against
+		{Import: "github.com/anishathalye/porcupine", Rooms: nil, Tests: true},  // a known checker, to hold test/sim's judge against
 		{Import: "golang.org/x/net/", Rooms: []string{"test/..."}, Tests: true}, // somebody else's DNS parser, to hold ours against
 		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
 		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},

@@ -54,22 +54,24 @@ class World:
         self.mock.stop()
 
 
-def node_client(count, world, modules, only):
-    """Runs openai_node.mjs, which tells of each story in a line."""
+def node_client(count, modules, name, env, *beside):
+    """Runs a script for Node, which tells of each story in a line."""
     if not shutil.which("node"):
-        return count.note("openai_node", "there is no node on this machine")
-    env = {**os.environ, "DEMO": world.demo.url, "MOCK": world.mock_node.url, "KEYED": world.keyed.url, "KEY": world.key,
-           "MOCK_ITSELF": world.mock.url, "WORDS": "".join(world.mock.WORDS), "ONLY": only}
-    script = os.path.join(modules, "openai_node.mjs")  # beside node_modules, where imports are looked for
-    shutil.copyfile(os.path.join(os.path.dirname(os.path.abspath(__file__)), "openai_node.mjs"), script)
-    p = subprocess.Popen(["node", script], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return count.note(name, "there is no node on this machine")
+    for file in (name + ".mjs", *beside):  # beside node_modules, where imports are looked for
+        shutil.copyfile(os.path.join(os.path.dirname(os.path.abspath(__file__)), file), os.path.join(modules, file))
+    p = subprocess.Popen(["node", os.path.join(modules, name + ".mjs")], env={**os.environ, **env},
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     error, ended = [], False
     for line in p.stdout:
-        kind, _, name = line.rstrip("\n").partition(" ")
+        kind, _, story = line.rstrip("\n").partition(" ")
         if kind == "ok":
-            count.note("openai_node: " + name)
+            count.note(f"{name}: {story}")
         elif kind == "failed":
-            count.note("openai_node: " + name, "\n".join(error) or "failed")
+            count.note(f"{name}: {story}", "\n".join(error) or "failed")
+        elif kind == "note":
+            print("      " + story, flush=True)
+            continue
         elif kind == "end":
             ended = True
         else:
@@ -77,7 +79,7 @@ def node_client(count, world, modules, only):
             continue
         error = []
     if p.wait() != 0 and not count.failed or not ended:
-        count.note("openai_node", "it did not come to its end:\n" + "\n".join(error))
+        count.note(name, "it did not come to its end:\n" + "\n".join(error))
 
 
 def main(binary, modules, only=""):
@@ -88,7 +90,10 @@ def main(binary, modules, only=""):
         count.run(parley_api, world)
         count.run(openai_python, world)
         count.run(azure_python, world)
-        node_client(count, world, modules, only)
+        node_client(count, modules, "openai_node", {
+            "DEMO": world.demo.url, "MOCK": world.mock_node.url, "KEYED": world.keyed.url, "KEY": world.key,
+            "MOCK_ITSELF": world.mock.url, "WORDS": "".join(world.mock.WORDS), "ONLY": only})
+        node_client(count, modules, "directline", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only}, "browser_globals.mjs")
         count.run(documents, world, modules)
     finally:
         world.stop()

@@ -53,6 +53,23 @@ func New(o Options) *Engine {
 	}, true)
 }
 
+// Echo makes an engine that says what it was told: for whoever tries a client
+// or a channel and wants an answer that is known beforehand.
+func Echo(name string) *Engine {
+	return newEngine(CannedOptions{
+		Name: name, Model: "echo", Window: 1 << 20, NoTokens: true, Resume: lm.Prefill,
+		Answer: func(r lm.Request) string {
+			said := r.Prompt
+			for _, m := range r.Messages {
+				if m.Role == lm.User {
+					said = m.Text
+				}
+			}
+			return "Echo: " + said
+		},
+	}, true)
+}
+
 // speech is the demonstration engine's answer. Every answer begins with what
 // it is, as each may be the first that a reader sees.
 func speech(r lm.Request, why, help string) string {

@@ -1,0 +1,167 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Files of conversations (what people send along) live in a stream of their
+// own, which all nodes share: a chunk to a subject, and last a subject that says
+// how much there is and what its digest is. Without that one the file is not
+// there. Not in the key-value bucket: a bucket erases no bytes.
+const (
+	fileStream = "FILES"
+	fileChunk  = 1 << 20
+)
+
+var fileID = regexp.MustCompile(`^[a-z0-9]{16,64}$`)
+
+func fileSubject(conversation, id, part string) string {
+	return "file." + conversation + "." + id + "." + part
+}
+
+func fileConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: fileStream, Subjects: []string{"file.>"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
+		Discard: jetstream.DiscardNew, Replicas: replicas, MaxMsgSize: maxPayload, AllowDirect: true,
+	}
+}
+
+// PutFile keeps a file of a conversation on all nodes until Forget erases the
+// conversation. The same id again changes nothing: a file never changes.
+func (l *Log) PutFile(ctx context.Context, conversation, id string, content []byte) error {
+	if !event.ValidConversation(conversation) || !fileID.MatchString(id) {
+		return fault.New(fault.Invalid, "%q can't be the id of a file", id)
+	}
+	if err := l.member(); err != nil {
+		return err
+	}
+	if err := l.disk.room(len(content)); err != nil {
+		return err
+	}
+	for i := 0; i*fileChunk < len(content); i++ {
+		part := content[i*fileChunk : min((i+1)*fileChunk, len(content))]
+		if err := l.putPart(ctx, fileSubject(conversation, id, strconv.Itoa(i)), part); err != nil {
+			return err
+		}
+	}
+	end := fmt.Appendf(nil, "%d %x", len(content), sha256.Sum256(content))
+	return l.putPart(ctx, fileSubject(conversation, id, "end"), end)
+}
+
+// File returns a file of a conversation, or NotFound.
+func (l *Log) File(ctx context.Context, conversation, id string) ([]byte, error) {
+	if !event.ValidConversation(conversation) || !fileID.MatchString(id) {
+		return nil, fault.New(fault.NotFound, "there is no such file")
+	}
+	if err := l.member(); err != nil {
+		return nil, err
+	}
+	end, err := l.part(ctx, fileSubject(conversation, id, "end"))
+	if err != nil {
+		return nil, err
+	}
+	var (
+		size   int
+		digest string
+	)
+	if _, err := fmt.Sscanf(string(end), "%d %s", &size, &digest); err != nil || size < 0 {
+		return nil, fmt.Errorf("read file %s of %s: its end is damaged", id, conversation)
+	}
+	var out []byte
+	for i := 0; i*fileChunk < size; i++ {
+		part, err := l.part(ctx, fileSubject(conversation, id, strconv.Itoa(i)))
+		if err != nil {
+			return nil, fmt.Errorf("read file %s of %s: %w", id, conversation, err)
+		}
+		out = append(out, part...)
+	}
+	if fmt.Sprintf("%x", sha256.Sum256(out)) != digest {
+		return nil, fmt.Errorf("read file %s of %s: its digest is not the one that was written", id, conversation)
+	}
+	return out, nil
+}
+
+// putPart stores a chunk unless it is there.
+func (l *Log) putPart(ctx context.Context, subject string, content []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	m := nats.NewMsg(subject)
+	m.Data = content
+	_, err := l.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
+	if err == nil {
+		return nil
+	}
+	if err = appendFault(err); fault.Is(err, fault.Conflict) {
+		return nil // it is there
+	}
+	return err
+}
+
+// part reads a chunk, which never changes: from the replica at hand, and only
+// if that one has not heard of it yet, from the leader.
+func (l *Log) part(ctx context.Context, subject string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	m, err := l.nc.RequestWithContext(ctx, "$JS.API.DIRECT.GET."+fileStream+"."+subject, nil)
+	if err == nil && m.Header.Get("Status") == "" {
+		return m.Data, nil
+	}
+	var got struct {
+		Message struct {
+			Data []byte `json:"data"`
+		} `json:"message"`
+	}
+	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+fileStream, map[string]any{"last_by_subj": subject}, &got)
+	var refused *apiError
+	switch {
+	case err == nil:
+		return got.Message.Data, nil
+	case errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
+		return nil, fault.New(fault.NotFound, "there is no such file")
+	}
+	return nil, readFault(err)
+}
+
+// forgetFiles erases a conversation's files; their bytes are overwritten.
+func (l *Log) forgetFiles(ctx context.Context, conversation string) error {
+	stream, err := l.js.Stream(ctx, fileStream)
+	if err != nil {
+		return readFault(err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(fileSubject(conversation, "*", "*")))
+	if err != nil {
+		return readFault(err)
+	}
+	// The end of each file last: should this be cut off, what is left is found
+	// by the next try.
+	for _, ends := range []bool{false, true} {
+		for subject := range info.State.Subjects {
+			if strings.HasSuffix(subject, ".end") != ends {
+				continue
+			}
+			m, err := stream.GetLastMsgForSubject(ctx, subject)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				continue
+			}
+			if err != nil {
+				return readFault(err)
+			}
+			if err := stream.SecureDeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				return fmt.Errorf("erase %s: %w", subject, err)
+			}
+		}
+	}
+	return nil
+}

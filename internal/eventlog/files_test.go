@@ -1,0 +1,86 @@
+package eventlog_test
+
+import (
+	"bytes"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, eventlog.Options{Dir: dir, MemoryOnly: true})
+	conv, other := event.NewConversation("local"), event.NewConversation("local")
+	const id = "0123456789abcdef"
+	noise := rand.NewChaCha8([32]byte{1})
+	files := map[string][]byte{id + "a": {}, id + "b": []byte("a small file"), id + "c": make([]byte, 2<<20+17), id + "d": make([]byte, 1<<20)}
+	for name, b := range files {
+		if len(b) > 100 {
+			_, _ = noise.Read(b)
+			copy(b[len(b)/2:], "these very bytes")
+		}
+		for range 2 { // a file never changes, so the second time is nothing
+			if err := l.PutFile(t.Context(), conv, name, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := l.PutFile(t.Context(), other, id, []byte("another's")); err != nil {
+		t.Fatal(err)
+	}
+	check := func() {
+		t.Helper()
+		for name, want := range files {
+			if got, err := l.File(t.Context(), conv, name); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%s: %d bytes, want %d (%v)", name, len(got), len(want), err)
+			}
+		}
+	}
+	check()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, eventlog.Options{Dir: dir, MemoryOnly: true})
+	check()
+	for _, bad := range [][2]string{{conv, id}, {other, id + "b"}, {conv, "../" + id}, {"nope", id}, {conv, id + ".0"}, {conv, ">"}} {
+		if _, err := l.File(t.Context(), bad[0], bad[1]); !fault.Is(err, fault.NotFound) {
+			t.Errorf("file %q: %v", bad, err)
+		}
+	}
+	if err := l.PutFile(t.Context(), conv, "*", nil); !fault.Is(err, fault.Invalid) {
+		t.Errorf("an id that is a pattern: %v", err)
+	}
+	if err := l.Forget(t.Context(), conv, 0); err != nil {
+		t.Fatal(err)
+	}
+	for name := range files {
+		if _, err := l.File(t.Context(), conv, name); !fault.Is(err, fault.NotFound) {
+			t.Errorf("%s after its conversation was forgotten: %v", name, err)
+		}
+	}
+	if got, err := l.File(t.Context(), other, id); string(got) != "another's" {
+		t.Errorf("another conversation's file: %q, %v", got, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if bytes.Contains(b, []byte("these very bytes")) || bytes.Contains(b, []byte("a small file")) {
+			t.Errorf("%s still holds a file that was forgotten", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,316 @@
+// The published Direct Line client (botframework-directlinejs) judges that
+// channel: the program is started, killed and started again under it. It prints
+// a line for each story, "ok NAME" or "failed NAME" behind the reasons, and "end".
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Socket } from "./browser_globals.mjs";
+
+const { DirectLine, ConnectionStatus } = (await import("botframework-directlinejs")).default;
+const { PARLEY_BIN, ONLY = "", KILLS = "3" } = process.env;
+const SECRET = "the-secret-of-a-site";
+const tmp = mkdtempSync(join(tmpdir(), "parley-directline-"));
+const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
+
+async function until(what, f, ms = 30_000) {
+  for (const end = Date.now() + ms; Date.now() < end; ) {
+    const got = await f();
+    if (got) return got;
+    await sleep(15);
+  }
+  throw new Error(`waited ${ms} ms in vain: ${what}`);
+}
+
+const freePort = () =>
+  new Promise((done) => {
+    const s = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = s.address();
+      s.close(() => done(port));
+    });
+  });
+
+// Node is a parley process that keeps port and data over its deaths.
+class Node {
+  static all = [];
+  static async start(name, settings) {
+    const n = new Node();
+    const port = await freePort();
+    n.dir = join(tmp, name);
+    mkdirSync(n.dir);
+    n.url = `http://127.0.0.1:${port}`;
+    n.base = n.url + "/v3/directline";
+    n.file = join(n.dir, "parley.yaml");
+    writeFileSync(n.file, `listen: 127.0.0.1:${port}\ndata: ${join(n.dir, "data")}\noffline: true\nlimits: {reserve: 1MiB}\n${settings}\n`);
+    Node.all.push(n);
+    n.spawn();
+    return n;
+  }
+  spawn() {
+    const log = openSync(join(this.dir, "log"), "a");
+    this.process = spawn(PARLEY_BIN, ["serve", "-c", this.file], { stdio: ["ignore", log, log] });
+    closeSync(log);
+    this.gone = new Promise((r) => this.process.once("exit", r));
+  }
+  async ready() {
+    await until(`${this.url} is ready`, () => fetch(this.url + "/readyz").then((r) => r.ok, () => false));
+    return this;
+  }
+  async kill() {
+    this.process.kill("SIGKILL");
+    await this.gone;
+  }
+  async token(user, base = this.base) {
+    const r = await fetch(base + "/tokens/generate", {
+      method: "POST", headers: { authorization: "Bearer " + SECRET, "content-type": "application/json" }, body: JSON.stringify(user ? { user: { id: user } } : {}),
+    });
+    assert.equal(r.status, 200, await r.clone().text());
+    return r.json();
+  }
+}
+const site = (life = "1h") => `channels:\n  directline:\n    - {name: shop, secret: ${SECRET}, token: ${life}}`;
+
+// Person is one real client; it keeps every activity in the order it came.
+class Person {
+  static all = [];
+  constructor(options) {
+    this.got = [];
+    this.statuses = [];
+    this.id = options.user ?? "u";
+    this.line = new DirectLine({ timeout: 2000, random: () => 0, ...options });
+    this.line.connectionStatus$.subscribe((s) => this.statuses.push(ConnectionStatus[s]), () => {});
+    this.sub = this.line.activity$.subscribe((a) => this.got.push(a), (err) => (this.error = err));
+    Person.all.push(this);
+  }
+  post(a) {
+    return new Promise((ok, no) => this.line.postActivity({ from: { id: this.id }, ...a }).subscribe(ok, no));
+  }
+  say(text, more = {}) {
+    return this.post({ type: "message", text, ...more });
+  }
+  messages(role) {
+    return this.got.filter((a) => a.type === "message" && (!role || a.from.role === role));
+  }
+  answer(text, ms) {
+    return until(`the answer to ${text}; ${this.statuses.at(-1)}`, () => this.messages("bot").find((a) => a.text.includes(text)), ms);
+  }
+  is(status) {
+    return until(`${status}, not ${this.statuses}`, () => this.statuses.at(-1) === status);
+  }
+  end() {
+    this.sub.unsubscribe();
+    this.line.end();
+  }
+}
+
+// once checks that nothing came twice and that times and order never go back.
+function once(p) {
+  const ids = p.messages().map((a) => a.id);
+  assert.equal(new Set(ids).size, ids.length, `something came twice: ${ids}`);
+  assert.deepEqual(ids, [...ids].sort(), "the order of what came is not that of the ids");
+  for (const [i, a] of p.messages().entries()) {
+    if (i > 0) assert.ok(Date.parse(a.timestamp) >= Date.parse(p.messages()[i - 1].timestamp), `times run backwards at ${a.id}`);
+  }
+}
+
+let echo;
+const stories = {
+  async "token, WebSocket, an answer to what was said"() {
+    const t = await echo.token("dl_ann");
+    const p = new Person({ domain: echo.base, token: t.token, user: "dl_ann" });
+    const id = await p.say("hello one", { channelData: { clientActivityID: "c1" } });
+    const answer = await p.answer("hello one");
+    const own = await until("the own message", () => p.got.find((a) => a.id === id));
+    assert.equal(own.channelData.clientActivityID, "c1");
+    assert.equal(own.from.id, "dl_ann");
+    assert.equal(answer.replyToId, id);
+    await p.is("Online");
+    once(p);
+  },
+  async "the secret itself, and polling"() {
+    const p = new Person({ domain: echo.base, secret: SECRET });
+    await p.say("by secret");
+    await p.answer("by secret");
+    const q = new Person({ domain: echo.base, token: (await echo.token()).token, webSocket: false, pollingInterval: 200 });
+    await q.say("by polling");
+    await q.answer("by polling");
+    await sleep(600);
+    once(q);
+  },
+  async "many see the same, one of them cut off twice"() {
+    const t = await echo.token("dl_ann");
+    const open = (more) => new Person({ domain: echo.base, token: t.token, user: "dl_ann", ...more });
+    const a = open({});
+    await a.say("first");
+    await a.answer("first");
+    const b = open({ conversationId: t.conversationId });
+    const c = open({ conversationId: t.conversationId, webSocket: false, pollingInterval: 200 });
+    const n = 60;
+    for (let i = 0; i < n; i++) {
+      assert.match(await a.say(`m${i};`), /\|\d{7}$/);
+      if (i % 20 === 10) [...Socket.open].at(-1)?.terminate();
+    }
+    for (const p of [a, b, c]) {
+      await until("all of it", () => p.messages().length >= 2 * n + 2);
+      // On a machine that is busy for long, the polling client mixes two pages.
+      if (p === c) p.got.sort((x, y) => (x.id < y.id ? -1 : 1));
+      once(p);
+      assert.deepEqual(p.messages().map((x) => x.id), a.messages().map((x) => x.id));
+    }
+    assert.deepEqual(a.messages("user").slice(1).map((x) => x.text), Array.from({ length: n }, (_, i) => `m${i};`));
+  },
+  async "files go there and back"() {
+    const p = new Person({ domain: echo.base, token: (await echo.token("dl_ann")).token, user: "dl_ann" });
+    await p.is("Online");
+    const id = await p.say("with files", {
+      attachments: [
+        { contentType: "text/plain", contentUrl: "data:text/plain,hello%20file", name: "é.txt" },
+        { contentType: "image/gif", contentUrl: "data:image/gif;base64,R0lGODlhAQABAAAAACw=", name: "dot.gif" },
+      ],
+    });
+    const a = await until("the message with its files", () => p.got.find((x) => x.id === id));
+    assert.deepEqual(a.attachments.map((x) => [x.name, x.contentType]), [["é.txt", "text/plain"], ["dot.gif", "image/gif"]]);
+    assert.equal(await (await fetch(a.attachments[0].contentUrl)).text(), "hello file");
+    await p.answer("with files");
+  },
+  async "an answer grows under one name"() {
+    const node = await (await Node.start("demo", "engine: demo\n" + site())).ready();
+    const p = new Person({ domain: node.base, token: (await node.token()).token });
+    const id = await p.say("tell me");
+    const end = await p.answer("demonstration");
+    const parts = p.got.filter((a) => a.type === "typing");
+    assert.ok(parts.length > 3, `${parts.length} parts`);
+    for (const [i, a] of parts.entries()) {
+      assert.equal(a.replyToId, id);
+      assert.equal(a.channelData.streamId, i ? parts[0].id : undefined);
+      assert.ok(i === 0 || a.text.startsWith(parts[i - 1].text));
+      assert.ok(i === 0 || a.channelData.streamSequence > parts[i - 1].channelData.streamSequence);
+    }
+    assert.equal(end.channelData.streamId, parts[0].id);
+    assert.equal(end.channelData.streamType, "final");
+    assert.ok(end.text.startsWith(parts.at(-1).text));
+  },
+  async "a token that runs out"() {
+    const node = await (await Node.start("short", "engine: echo\n" + site("3s"))).ready();
+    const t = await node.token("dl_ann");
+    const p = new Person({ domain: node.base, token: t.token, user: "dl_ann", timeout: 500 });
+    await p.say("in time");
+    await p.answer("in time");
+    await sleep(3500);
+    assert.equal(await p.say("too late"), "retry");
+    await p.is("ExpiredToken");
+    const r = await fetch(`${node.base}/conversations/${t.conversationId}?watermark=${p.line.watermark}`, { headers: { authorization: "Bearer " + SECRET } });
+    p.line.reconnect(await r.json());
+    await p.is("Online");
+    await p.say("again");
+    await p.answer("again");
+    once(p);
+  },
+  async "wrong tokens end as FailedToConnect"() {
+    for (const token of ["bad.bad.bad", (await echo.token()).token.slice(0, -3) + "AAA"]) {
+      const p = new Person({ domain: echo.base, token });
+      await until("FailedToConnect", () => p.statuses.includes("FailedToConnect"));
+    }
+  },
+  async "the node is killed while people write"() {
+    const node = await (await Node.start("killed", "engine: echo\n" + site())).ready();
+    const t = await node.token("dl_ann");
+    const p = new Person({ domain: node.base, token: t.token, user: "dl_ann" });
+    await p.is("Online");
+    const told = [];
+    let ended = false;
+    const writing = (async () => {
+      for (let i = 0; !ended; i++) {
+        // What was not acknowledged is sent again, as Web Chat does when asked to.
+        for (;;) {
+          const id = await p.say(`k${i};`, { channelData: { clientActivityID: `k${i}` } }).catch(() => "retry");
+          if (id !== "retry") {
+            told.push(id);
+            break;
+          }
+          await sleep(100);
+        }
+      }
+    })();
+    for (let k = 0; k < +KILLS; k++) {
+      const before = told.length;
+      await until("some messages", () => told.length > before + 5);
+      await node.kill();
+      await sleep(50);
+      node.spawn();
+      await node.ready();
+    }
+    const before = told.length;
+    await until("some more", () => told.length > before + 5);
+    ended = true;
+    await writing;
+    await until("all answers", () => p.messages("bot").length >= told.length, 60_000);
+    once(p);
+    assert.deepEqual(p.messages("user").map((a) => a.id), told, "what was acknowledged is not what came");
+    assert.deepEqual(p.messages("bot").map((a) => a.text), told.map((_, i) => `Echo: k${i};`));
+    assert.ok(!p.statuses.includes("Ended") && !p.statuses.includes("FailedToConnect"), `${p.statuses}`);
+    console.log(`note ${told.length} messages over ${KILLS} kills, each there once and answered once`);
+  },
+  async "another region goes on with the conversation"() {
+    const [a, b, c] = [await freePort(), await freePort(), await freePort()];
+    const world = (me, witness) => `region: ${me}\nengine: echo\ncluster: {round_trip: 20ms}\nnodes:\n` +
+      `  - {name: one, region: one, address: "127.0.0.1:${a}"}\n  - {name: two, region: two, address: "127.0.0.1:${b}"}\n` +
+      `  - {name: three, region: three, address: "127.0.0.1:${c}", witness: true}\n${witness ? "" : site()}`;
+    const one = await Node.start("one", world("one")), two = await Node.start("two", world("two"));
+    await Node.start("three", world("three", true));
+    await one.ready();
+    await two.ready();
+    const t = await one.token("dl_ann");
+    const p = new Person({ domain: one.base, token: t.token, user: "dl_ann" });
+    for (let i = 0; i < 10; i++) await p.say(`r${i};`);
+    await p.answer("r9;");
+    const files = await p.say("a file", { attachments: [{ contentType: "text/plain", contentUrl: "data:text/plain,kept", name: "a.txt" }] });
+    const kept = await until("the file", () => p.got.find((x) => x.id === files));
+    await until("its answer", () => p.messages().length >= 22);
+    const before = p.messages().map((x) => [x.id, x.timestamp]);
+    const mark = p.line.watermark;
+    await one.kill();
+    // At once, with the same token: nothing there may say that there is no such conversation.
+    const q = new Person({ domain: two.base, token: t.token, conversationId: t.conversationId, watermark: "0", user: "dl_ann" });
+    const r = new Person({ domain: two.base, token: t.token, conversationId: t.conversationId, watermark: mark, user: "dl_ann" });
+    const began = Date.now();
+    let id;
+    do id = await q.say("and now here;", { channelData: { clientActivityID: "moved" } }); while (id === "retry");
+    console.log(`note taken by the other region ${Date.now() - began} ms after the death of the first`);
+    await q.answer("and now here;", 60_000);
+    await r.answer("and now here;", 60_000);
+    assert.deepEqual(q.messages().slice(0, 22).map((x) => [x.id, x.timestamp]), before, "the same ids and times in the other region");
+    assert.deepEqual(r.messages().map((x) => x.text), ["and now here;", "Echo: and now here;"], "after the watermark of the first region");
+    for (const x of [q, r]) {
+      once(x);
+      assert.ok(!x.statuses.includes("Ended") && !x.statuses.includes("FailedToConnect"), `${x.statuses}`);
+    }
+    assert.equal(await (await fetch(kept.attachments[0].contentUrl.replace(one.url, two.url))).text(), "kept");
+  },
+};
+
+let bad = 0;
+try {
+  echo = await (await Node.start("echo", "engine: echo\n" + site())).ready();
+  for (const [name, story] of Object.entries(stories)) {
+    if (!name.includes(ONLY)) continue;
+    try {
+      await story();
+      console.log("ok " + name);
+    } catch (err) {
+      bad++;
+      console.log(err.stack);
+      for (const n of Node.all) console.log(n.url, "says:\n" + readFileSync(join(n.dir, "log"), "utf8").split("\n").slice(-15).join("\n"));
+      console.log("failed " + name);
+    }
+    for (const p of Person.all.splice(0)) p.end();
+  }
+} finally {
+  for (const n of Node.all) if (n.process.exitCode === null) n.process.kill("SIGKILL");
+  rmSync(tmp, { recursive: true, force: true });
+}
+console.log("end");
+process.exit(bad ? 1 : 0);
