@@ -383,8 +383,6 @@ func strangers(t *testing.T, c *caller) {
 				body = `{"title":"x"}`
 			case "signIn":
 				body = `{"key":"x"}`
-			case "pageToken":
-				body = `{}`
 			case "createResponse":
 				body = `{"input":"x"}`
 			case "predictPost", "predictVersionPost":
@@ -393,6 +391,8 @@ func strangers(t *testing.T, c *caller) {
 				body = `"x"`
 			case "analyzeConversation":
 				body = analysis
+			case "pageToken":
+				body = `{}`
 			case "activateModel":
 				body = `{"version":"x"}`
 			}

@@ -28,16 +28,16 @@ func TestWrongTypes(t *testing.T) {
 	begun := site.ok(http.StatusCreated, "POST", "/v3/directline/conversations", `{}`).text("conversationId")
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
 		for method, op := range doc.Paths.Value(path).Operations() {
-			if op.RequestBody == nil {
-				continue
-			}
-			kind := op.RequestBody.Value.Content["application/json"]
-			if kind == nil {
+			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
 				continue
 			}
 			c, conversation := c, conversation
 			if strings.HasPrefix(path, "/v3/") {
 				c, conversation = site, begun
+			}
+			kind := op.RequestBody.Value.Content["application/json"]
+			if kind == nil {
+				continue
 			}
 			schema := kind.Schema.Value
 			body := sample("", schema)

@@ -421,6 +421,12 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		return nil, err
 	}
 	regions := a.origins()
+	page := web.Handler(regions...)
+	if a.cfg.Webchat != "" {
+		if page, err = web.Webchat(a.cfg.Webchat, page); err != nil {
+			return nil, err
+		}
+	}
 	o := api.Options{
 		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
 		Fresh: func(ctx context.Context) {
@@ -428,7 +434,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			defer cancel()
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
-		Gateway: gw, Page: web.Handler(regions...), Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Gateway: gw, Page: page, Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
 		return nil, err

@@ -37,6 +37,7 @@ type Config struct {
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
+	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
 	TLS        TLS
 	Log        Log
@@ -592,6 +593,10 @@ func (l *loader) finishKeys(c *Config) {
 }
 
 func (l *loader) finishSites(c *Config) {
+	if c.Webchat != "" && c.site.Secret == "" && len(c.DirectLine) == 0 && !l.failed("channels.directline") {
+		l.at = c.from["channels.webchat"]
+		l.problem("channels.webchat", "name a site under channels.directline, or set directline_secret", "Web Chat talks by Direct Line, which is off")
+	}
 	if c.site.Secret != "" {
 		c.site.Name, c.site.Token = "default", time.Hour
 		if _, ok := c.from["channels.directline"]; !ok {

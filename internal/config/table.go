@@ -122,6 +122,11 @@ func channelSettings() []row[Config] {
 			func(c *Config) *secret.Hash { return &c.site.Secret }),
 		itemList(Row{Key: "channels.directline", Doc: "Web sites and apps that talk to bots by Direct Line 3.0, each with a secret of its own. Without any, the channel is off."},
 			siteSettings(), 100, func(c *Config) *[]Site { return &c.DirectLine }),
+		path(Row{
+			Key: "channels.webchat", Env: "PARLEY_CHANNELS_WEBCHAT",
+			Doc: "File of Microsoft's Web Chat (webchat.js of the package botframework-webchat). With it the node serves a page with it at /webchat, for the first site.",
+		},
+			func(c *Config) *string { return &c.Webchat }),
 	}
 }
 

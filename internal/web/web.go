@@ -5,9 +5,7 @@
 package web
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -80,8 +78,7 @@ func load(from fs.FS) (map[string]*file, error) {
 		}
 		f.bodies[encoding] = body
 		if encoding == "" {
-			sum := sha256.Sum256(body)
-			f.tag = base64.RawURLEncoding.EncodeToString(sum[:12])
+			f.tag = tagOf(body)
 		}
 		return nil
 	})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,7 @@ func stages() []stage {
 
 		{name: "cross", what: "build for linux, darwin and windows on amd64 and arm64", after: []string{"lint", "race"}, limit: 20 * time.Minute, do: cross},
 		{name: "model", what: "fetch the engine's library and model into the cache", after: []string{"build"}, limit: 15 * time.Minute, do: model},
-		{name: "clients", what: "the published clients of OpenAI, LUIS and CLU as judges", after: []string{"model"}, do: clients},
+		{name: "clients", what: "the published clients of OpenAI, Direct Line, LUIS and CLU as judges", after: []string{"model"}, do: clients},
 		{name: "real", what: "tests with the real engine", after: []string{"model", "race", "clients"}, alone: true, limit: 20 * time.Minute, do: realEngine},
 		{name: "stories", what: "the program from outside: kills, full disk, bad input", after: []string{"model", "race"}, alone: true, limit: 20 * time.Minute, do: stories},
 		{name: "sim", what: "a world of regions in one process, broken at random and judged", after: []string{"race", "stories"}, alone: true, limit: 5 * time.Minute, do: func(ctx context.Context, j *job) error {
@@ -265,8 +266,42 @@ func browser(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	env := append(p.env(j), "OUT="+filepath.Join(j.logs, "browser"))
+	bundle, err := webchat(ctx, j)
+	if err != nil {
+		return err
+	}
+	env := append(p.env(j), "OUT="+filepath.Join(j.logs, "browser"), "WEBCHAT_BUNDLE="+bundle)
 	return j.sh(ctx, sh("npm", "ci").in("test/browser"), sh("npm", "test").in("test/browser").with(env...))
+}
+
+// webchat has Microsoft's Web Chat in the cache: one file of the published
+// package, whose bytes are known.
+func webchat(ctx context.Context, j *job) (string, error) {
+	const (
+		name = "botframework-webchat-4.18.1"
+		sum  = "0a68ad0a64fc04d621197da10c3eec0f843e16f7d03f6bcbed29b47517cf9bff"
+	)
+	dir := filepath.Join(j.cache, name)
+	bundle := filepath.Join(dir, "package", "dist", "webchat.js")
+	check := func() error {
+		b, err := os.ReadFile(bundle)
+		if err == nil && fmt.Sprintf("%x", sha256.Sum256(b)) != sum {
+			err = fmt.Errorf("%s has other bytes than those that were tested", bundle)
+		}
+		return err
+	}
+	if check() == nil {
+		return bundle, nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("make %s: %w", dir, err)
+	}
+	err := j.sh(ctx, sh("npm", "pack", "--silent", "--pack-destination", dir, strings.Replace(name, "-4", "@4", 1)),
+		sh("tar", "-xzf", filepath.Join(dir, name+".tgz"), "-C", dir, "package/dist/webchat.js"))
+	if err != nil {
+		return "", err
+	}
+	return bundle, check()
 }
 
 // clients runs the published clients for Python and Node against nodes.

@@ -74,7 +74,13 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.opts.Desk.Observer().Connected(Name, +1)
 	defer s.opts.Desk.Observer().Connected(Name, -1)
-	code, why := x.serve(context.WithoutCancel(r.Context()), feed) // the connection is no longer the request's
+	ctx, gone := context.WithCancel(context.WithoutCancel(r.Context())) // the connection is no longer the request's
+	defer gone()                                                        // after Close: it cuts the connection
+	go func() {
+		defer gone()
+		x.listen(ctx)
+	}()
+	code, why := x.serve(ctx, feed)
 	_ = x.ws.Close(code, why)
 	return nil
 }
@@ -133,14 +139,8 @@ func (s *Server) mute(session string) {
 	}
 }
 
-// serve sends until one side ends it.
+// serve sends until one side ends it; ctx ends when the client has.
 func (x *socket) serve(ctx context.Context, feed *channel.Feed) (websocket.StatusCode, string) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		defer cancel()
-		x.listen(ctx)
-	}()
 	beat := time.NewTimer(x.s.opts.Heartbeat)
 	defer beat.Stop()
 	var part <-chan time.Time

@@ -1,0 +1,74 @@
+// Microsoft's Web Chat, unchanged, on the node's own page for it.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { numbered } from "../lib/engine.mjs";
+import { equal, ok, until } from "../lib/util.mjs";
+
+const words = numbered(120);
+const bundle = process.env.WEBCHAT_BUNDLE;
+
+// open is a Web Chat page of a session of its own.
+async function open(t, url, { width = 900, dark = false } = {}) {
+  const context = await t.browser.newContext({ viewport: { width, height: 800 }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (e) => errors.push(e.message));
+  page.on("console", (m) => /Content Security Policy/i.test(m.text()) && errors.push(m.text()));
+  await page.goto(url + "/webchat");
+  const box = page.locator('[data-id="webchat-sendbox-input"]');
+  await box.waitFor({ timeout: 30_000 });
+  const bubbles = page.locator(".webchat__bubble:not(.webchat__bubble--from-user) .webchat__bubble__content");
+  return {
+    page, errors, bubbles,
+    close: () => context.close(),
+    say: async (text) => {
+      await box.fill(text);
+      await box.press("Enter");
+    },
+    shown: async () => (await bubbles.allInnerTexts()).map((s) => s.trim()),
+  };
+}
+
+async function node(t, engine) {
+  if (!bundle || !existsSync(bundle)) t.skip("missing: Web Chat's bundle; set WEBCHAT_BUNDLE to webchat.js of the package botframework-webchat");
+  return t.node({ engine, env: { PARLEY_DIRECTLINE_SECRET: "a-secret-of-one-site", PARLEY_CHANNELS_WEBCHAT: bundle } });
+}
+
+export const stories = {
+  "Web Chat shows an answer as one bubble that grows": async (t) => {
+    const e = await t.engine({ delay: 25, answer: () => words });
+    const n = await node(t, e.url);
+    const p = await open(t, n.url, { width: 390 });
+    await p.say("Count for me");
+    const seen = new Set();
+    await until(async () => {
+      const all = await p.shown();
+      ok(all.length <= 1, `${all.length} bubbles of one answer`);
+      if (all.length > 0) {
+        ok(words.startsWith(all[0]), `what is seen is a prefix of the answer: ${all[0].slice(-40)}`);
+        seen.add(all[0].length);
+      }
+      return all[0] === words;
+    }, "the answer ends");
+    ok(seen.size > 3, `the bubble was seen in ${seen.size} sizes`);
+    await p.page.screenshot({ path: join(t.out, "webchat-390.png") });
+    await p.page.reload();
+    await until(async () => (await p.shown())[0] === words, "the answer is there after a reload");
+    equal((await p.shown()).length, 1, "bubbles after a reload");
+    equal(p.errors.join("\n"), "", "errors");
+    await p.close();
+  },
+  "Web Chat: the node is killed in the middle of an answer": async (t) => {
+    const e = await t.engine({ delay: 40, answer: () => words });
+    const n = await node(t, e.url);
+    const p = await open(t, n.url, { width: 1440, dark: true });
+    await p.say("Count for me");
+    await until(async () => ((await p.shown())[0] ?? "").length > 20, "the answer has begun");
+    await n.kill();
+    await n.start();
+    await until(async () => (await p.shown()).at(-1) === words, "the bubble is finished", 60_000);
+    equal((await p.shown()).length, 1, "bubbles");
+    await p.page.screenshot({ path: join(t.out, "webchat-killed-1440-dark.png") });
+    await p.close();
+  },
+};
