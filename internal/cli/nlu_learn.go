@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/client"
 	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 	"github.com/parleyhq/parley/internal/nlu/learn"
@@ -24,18 +25,20 @@ import (
 func nluLearnCommand() *command {
 	return &command{
 		name: "learn", short: "label what a model did not understand, and add it to its project", args: "[DIR]",
-		long: "The texts are lines of JSON, {\"text\": ...}. Those that the model does not understand, or is not sure of, are sorted into groups that say much the same, and each group is shown with the intent that the model would take it for. " +
+		long: "The texts are what a node did not understand and kept (collect: true in its configuration), or lines of JSON, {\"text\": ...}. Those that the model does not understand, or is not sure of, are sorted into groups that say much the same, and each group is shown with the intent that the model would take it for. " +
 			"Answer with Enter for that one, a number or a name for another, s to skip the group, q to end. What is accepted is added to learned/ in the folder, as lines that people review like all others; addresses, telephone and other long numbers are replaced before. " +
 			"Without a person at the terminal, --json shows the groups, --yes accepts, and --add takes lines that are labelled already.",
 		examples: []example{
-			{"parley nlu learn my-bot --jsonl unknown.jsonl", "group by group"},
+			{"parley nlu learn my-bot", "what the node at --url did not understand, group by group"},
+			{"parley nlu learn my-bot --jsonl unknown.jsonl", "what is in a file"},
 			{"parley nlu learn my-bot --jsonl unknown.jsonl --json > groups.json", "for a program that labels"},
 			{"parley nlu learn my-bot --add labelled.jsonl", "add lines {\"text\", \"intent\"} as they are"},
 		},
 		setup: func(fs *flag.FlagSet) action {
 			l := learner{}
 			l.bind(fs)
-			fs.StringVar(&l.jsonl, "jsonl", "", "read the texts from this `FILE`; - is the input")
+			l.node = bindConnection(fs)
+			fs.StringVar(&l.jsonl, "jsonl", "", "read the texts from this `FILE` instead of asking a node; - is the input")
 			fs.StringVar(&l.add, "add", "", "add the labelled lines of this `FILE` and ask nothing")
 			fs.StringVar(&l.model, "model", "", "ask the model in this `FILE` instead of learning one from the folder")
 			fs.Float64Var(&l.below, "below", 0.5, "texts whose intent has a `SCORE` below that count as not understood")
@@ -61,6 +64,7 @@ func nluLearnCommand() *command {
 // learner is one run of learn.
 type learner struct {
 	learning
+	node                   *connection
 	dir, jsonl, add, model string
 	below, least           float64
 	yes, keep, json        bool
@@ -78,8 +82,8 @@ func (l *learner) check(args []string) error {
 	switch {
 	case len(args) > 1:
 		return usagef("it takes one folder")
-	case (l.jsonl == "") == (l.add == ""):
-		return usagef("name the texts: --jsonl FILE, or --add FILE for labelled ones")
+	case l.jsonl != "" && l.add != "":
+		return usagef("--jsonl and --add exclude each other")
 	case l.add != "" && l.yes:
 		return usagef("--add asks nothing: leave --yes out")
 	}
@@ -123,7 +127,7 @@ func (l *learner) run(ctx context.Context, t *terminal) error {
 
 // groups are the texts that are not understood, sorted.
 func (l *learner) groups(ctx context.Context, t *terminal, project *lessons) ([]learn.Group, int, error) {
-	texts, err := readTexts(t, l.jsonl)
+	texts, err := l.texts(ctx, t)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -132,15 +136,15 @@ func (l *learner) groups(ctx context.Context, t *terminal, project *lessons) ([]
 		return nil, 0, err
 	}
 	var unknown, known []string
-	for _, e := range texts.examples {
-		u := m.Understand(e.Text, time.Now())
+	for _, text := range texts {
+		u := m.Understand(text, time.Now())
 		if u.Intent != corpus.None && u.Score >= l.below {
 			continue
 		}
 		if !l.keep {
-			e.Text = learn.Redact(e.Text)
+			text = learn.Redact(text)
 		}
-		unknown = append(unknown, e.Text)
+		unknown = append(unknown, text)
 	}
 	for _, e := range project.examples {
 		known = append(known, e.Text)
@@ -150,6 +154,30 @@ func (l *learner) groups(ctx context.Context, t *terminal, project *lessons) ([]
 		groups = []learn.Group{}
 	}
 	return groups, left, err
+}
+
+// texts are those of a file, or those that a node kept.
+func (l *learner) texts(ctx context.Context, t *terminal) ([]string, error) {
+	var out []string
+	if l.jsonl != "" {
+		all, err := readTexts(t, l.jsonl)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range all.examples {
+			out = append(out, e.Text)
+		}
+		return out, nil
+	}
+	cl, _, err := l.node.open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	err = eachUnknown(ctx, cl, func(m client.Unknown) error {
+		out = append(out, m.Text)
+		return nil
+	})
+	return out, err
 }
 
 // ready is the model to ask.

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/parleyhq/parley/client"
 	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 	"github.com/parleyhq/parley/internal/nlu/model"
+	serving "github.com/parleyhq/parley/internal/understand" // understand is a function here
 )
 
 // glance is how often watch looks at a folder. A change is taken up when it has
@@ -25,13 +27,21 @@ func nluWatchCommand() *command {
 	return &command{
 		name: "watch", short: "learn again and test whenever a project changes", args: "[DIR]",
 		long: "It learns and tests as train and test do, at once and after every change of the folder's files, until it is stopped, and writes a line each time. " +
-			"Files that are wrong leave the last model where it is and are told with file and line; a model whose tests fail is written all the same, so that it can be tried.",
-		examples: []example{{"parley nlu watch my-bot", "beside the editor"}},
+			"Files that are wrong leave the last model where it is and are told with file and line; a model whose tests fail is written all the same, so that it can be tried. " +
+			"With --publish each model that passes all its tests goes live on all nodes at once.",
+		examples: []example{
+			{"parley nlu watch my-bot", "beside the editor"},
+			{"parley nlu watch my-bot --publish --app helpdesk --flows flows.yaml", "and on the nodes that are being tried"},
+		},
 		setup: func(fs *flag.FlagSet) action {
 			var w watch
 			w.bind(fs)
 			fs.StringVar(&w.out, "out", "", "write the model to this `FILE` instead of model.nlu in the folder")
 			fs.BoolVar(&w.json, "json", false, "write a line of JSON each time")
+			fs.BoolVar(&w.publish, "publish", false, "make each model live whose tests pass")
+			w.to = &publishing{conn: bindConnection(fs)}
+			fs.StringVar(&w.to.app, "app", "", "`NAME` of the app to publish to; not needed where the nodes have one")
+			fs.StringVar(&w.to.flows, "flows", "", "the script's `FILE`, published with the model")
 			return func(ctx context.Context, t *terminal, args []string) error {
 				if err := w.check(); err != nil {
 					return err
@@ -58,7 +68,9 @@ type watch struct {
 	learning
 	dir, out string
 	json     bool
-	kept     time.Time // when the model at out was written; zero: not by this watch
+	publish  bool
+	to       *publishing // where to
+	kept     time.Time   // when the model at out was written; zero: not by this watch
 }
 
 // round is what came of one change.
@@ -72,6 +84,8 @@ type round struct {
 	Failed   []misreading     `json:"failed"`
 	Problems []corpus.Problem `json:"problems"` // why nothing was learned
 	Warnings []corpus.Problem `json:"warnings"`
+	Live     string           `json:"live,omitempty"`    // version that was published
+	NotLive  string           `json:"notLive,omitempty"` // why publishing failed
 }
 
 // run learns until the context ends.
@@ -108,13 +122,20 @@ func (w *watch) look() uint64 {
 	if err != nil {
 		fmt.Fprintf(sum, "%v", err)
 	}
-	for _, name := range names {
-		st, err := fs.Stat(folder, name)
+	put := func(name string, st fs.FileInfo, err error) {
 		if err != nil {
 			fmt.Fprintf(sum, "%s\x00%v\x00", name, err)
-			continue
+			return
 		}
 		fmt.Fprintf(sum, "%s\x00%d\x00%d\x00", name, st.Size(), st.ModTime().UnixNano())
+	}
+	for _, name := range names {
+		st, err := fs.Stat(folder, name)
+		put(name, st, err)
+	}
+	if w.publish && w.to.flows != "" {
+		st, err := os.Stat(w.to.flows)
+		put(w.to.flows, st, err)
 	}
 	return max(sum.Sum64(), 1) // 0 is nothing yet
 }
@@ -144,7 +165,34 @@ func (w *watch) learn(ctx context.Context, t *terminal) round {
 	}
 	r.Intents, r.Version = len(m.Intents()), m.Version()
 	r.Failed, r.Tests = l.misreadings(m)
+	if w.publish && len(r.Failed) == 0 {
+		if r.Live, err = w.goLive(ctx, t); err != nil {
+			r.NotLive = err.Error()
+		}
+	}
 	return r
+}
+
+// goLive publishes the model that was written.
+func (w *watch) goLive(ctx context.Context, t *terminal) (version string, err error) {
+	cl, _, err := w.to.conn.open(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	app, err := oneApp(ctx, cl, w.to.app)
+	if err != nil {
+		return "", err
+	}
+	pack, _, err := serving.Make(ctx, serving.Source{Path: w.out, Flows: w.to.flows})
+	if err != nil {
+		return "", err
+	}
+	m, err := cl.Publish(ctx, app, pack)
+	if err != nil {
+		return "", err
+	}
+	_, err = cl.Activate(ctx, app, client.Activation{Version: m.Version, Role: "live"})
+	return m.Version, err
 }
 
 func (w *watch) model(ctx context.Context, t *terminal, r *round) (*lessons, *model.Model, error) {
@@ -185,6 +233,12 @@ func (w *watch) tell(t *terminal, r round) error {
 		t.printf("  %s: %s: %q: %s\n", f.Place, calm(f.Intent), short(f.Text), calm(f.Why))
 	}
 	tellSome(t, r.Warnings)
+	switch {
+	case r.NotLive != "":
+		t.printf("  not published: %s\n", calm(r.NotLive))
+	case r.Live != "":
+		t.printf("  version %s is live.\n", r.Live)
+	}
 	return nil
 }
 

@@ -212,22 +212,27 @@ func nluUnknownCommand() *command {
 				}
 				out := json.NewEncoder(t.out)
 				out.SetEscapeHTML(false)
-				for cursor, more := "", true; more; {
-					items, next, err := cl.Unknown(ctx, cursor, 1000)
-					if err != nil {
-						return err
-					}
-					for _, m := range items {
-						if err := out.Encode(m); err != nil {
-							return err
-						}
-					}
-					cursor, more = next, next != ""
-				}
-				return nil
+				return eachUnknown(ctx, cl, func(m client.Unknown) error { return out.Encode(m) })
 			}
 		},
 	}
+}
+
+// eachUnknown hands on all that a node did not understand.
+func eachUnknown(ctx context.Context, cl *client.Client, do func(client.Unknown) error) error {
+	for cursor, more := "", true; more; {
+		items, next, err := cl.Unknown(ctx, cursor, 1000)
+		if err != nil {
+			return err
+		}
+		for _, m := range items {
+			if err := do(m); err != nil {
+				return err
+			}
+		}
+		cursor, more = next, next != ""
+	}
+	return nil
 }
 
 func nluActivateCommand() *command {

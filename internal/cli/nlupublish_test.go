@@ -52,6 +52,9 @@ func TestPublish(t *testing.T) {
 	if got, _ := do("nlu", "unknown"); !strings.Contains(got, `"text":"purple monkey dishwasher"`) || strings.Count(got, "\n") != 1 {
 		t.Errorf("not understood:\n%s", got)
 	}
+	if got, _ := do("nlu", "learn", model, "--json"); !strings.Contains(got, `"text": "purple monkey dishwasher"`) {
+		t.Errorf("to learn from:\n%s", got)
+	}
 
 	mine := filepath.Join(dir, "flows.yaml")
 	if err := os.WriteFile(mine, []byte("flows:\n  tickets: Tickets are free today.\n"), 0o600); err != nil {
@@ -81,5 +84,21 @@ func TestPublish(t *testing.T) {
 	do("nlu", "activate", "--none", "shadow")
 	if got, _ := do("nlu", "models"); strings.Contains(got, "shadow") {
 		t.Errorf("models:\n%s", got)
+	}
+
+	w := &watch{
+		learning: learning{seed: 1, tier: "fast"}, dir: model, out: filepath.Join(dir, modelFile),
+		publish: true, to: &publishing{conn: &connection{url: url}, flows: mine},
+	}
+	next, stop := watching(t, w)
+	if line := next(); !strings.Contains(line, "tests passed") {
+		t.Errorf("watch: %s", line)
+	}
+	if line := next(); !strings.Contains(line, " is live") {
+		t.Errorf("watch: %s", line)
+	}
+	asked("free today")
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
