@@ -6,6 +6,9 @@ import "golang.org/x/sys/cpu"
 func dot4AVX2(out *[4]int32, w *int8, x *int16, stride, n int)
 
 //go:noescape
+func dot4VNNI(out *[4]int32, w *int8, x *int16, stride, n int)
+
+//go:noescape
 func addAVX2(y, x *float32, by float32, n int)
 
 //go:noescape
@@ -14,6 +17,10 @@ func mixAVX2(y, rows *float32, idx *int32, by *float32, k, n int)
 func dot4(out *[4]int32, w []int8, x []int16) bool {
 	if !cpu.X86.HasAVX2 {
 		return false
+	}
+	if len(w)%32 == 0 && cpu.X86.HasAVX512VNNI && cpu.X86.HasAVX512BW {
+		dot4VNNI(out, &w[0], &x[0], len(w), len(w))
+		return true
 	}
 	dot4AVX2(out, &w[0], &x[0], len(w), len(w))
 	return true

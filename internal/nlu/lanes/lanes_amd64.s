@@ -211,3 +211,49 @@ c8row:
 end:
 	VZEROUPPER
 	RET
+
+// func dot4VNNI(out *[4]int32, w *int8, x *int16, stride, n int)
+//
+// dot4AVX2 for n a multiple of 32.
+TEXT ·dot4VNNI(SB), NOSPLIT, $0-40
+	MOVQ out+0(FP), DI
+	MOVQ w+8(FP), SI
+	MOVQ x+16(FP), R8
+	MOVQ stride+24(FP), CX
+	MOVQ n+32(FP), DX
+	LEAQ (R8)(CX*2), R9
+	LEAQ (R9)(CX*2), R10
+	LEAQ (R10)(CX*2), R11
+	VPXORQ Z0, Z0, Z0
+	VPXORQ Z1, Z1, Z1
+	VPXORQ Z2, Z2, Z2
+	VPXORQ Z3, Z3, Z3
+	XORQ AX, AX
+
+loop:
+	VPMOVSXBW (SI)(AX*1), Z4
+	VPDPWSSD  (R8)(AX*2), Z4, Z0
+	VPDPWSSD  (R9)(AX*2), Z4, Z1
+	VPDPWSSD  (R10)(AX*2), Z4, Z2
+	VPDPWSSD  (R11)(AX*2), Z4, Z3
+	ADDQ      $32, AX
+	CMPQ      AX, DX
+	JLT       loop
+
+	// The upper halves onto the lower ones, then as dot4AVX2.
+	VEXTRACTI64X4 $1, Z0, Y4
+	VEXTRACTI64X4 $1, Z1, Y5
+	VEXTRACTI64X4 $1, Z2, Y6
+	VEXTRACTI64X4 $1, Z3, Y7
+	VPADDD        Y4, Y0, Y0
+	VPADDD        Y5, Y1, Y1
+	VPADDD        Y6, Y2, Y2
+	VPADDD        Y7, Y3, Y3
+	VPHADDD       Y1, Y0, Y0
+	VPHADDD       Y3, Y2, Y2
+	VPHADDD       Y2, Y0, Y0
+	VEXTRACTI128  $1, Y0, X1
+	VPADDD        X1, X0, X0
+	VMOVDQU       X0, (DI)
+	VZEROUPPER
+	RET
