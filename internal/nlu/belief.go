@@ -102,16 +102,17 @@ func (t *trainer) calibrate() {
 			all = append(all, sample{x: x, foreign: true})
 		}
 	}
-	if len(all) == own { // too few intents to leave one out
+	loss := lossLeast
+	if len(all) == own { // too few intents to leave one out: nothing shows what is foreign
 		b.doubt = [4]float64{0, -4, 0, 0}
 	} else {
 		b.doubt = regress(all)
+		loss = min(max(lossUnknown/float64(len(t.set.intents)), lossLeast), lossMost)
 	}
 	known := 0.0
 	for i := range t.set.lines {
 		known += float64(btoi(t.set.lines[i].intent == t.m.none))
 	}
-	loss := min(max(lossUnknown/float64(len(t.set.intents)), lossLeast), lossMost)
 	b.divided = b.divide(all, loss+lossKnown*known/(known+noneKnown))
 }
 
