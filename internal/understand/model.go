@@ -276,7 +276,7 @@ func modelOf(ctx context.Context, src Source) (file []byte, notes []string, err 
 	}
 	p, err := corpus.Read(src.Path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("the project in %s: %w", src.Path, err)
 	}
 	m, _, err := model.Train(ctx, p, finder.Lessons(p), nlu.Options{Seed: 1, Progress: src.Progress})
 	if err != nil {
