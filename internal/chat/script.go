@@ -74,18 +74,16 @@ type heard struct {
 // branch left it, so an edited message goes on from its own place.
 func hear(st *conversation.State, t *conversation.Turn) heard {
 	var h heard
-	path := st.Path(t.ReplyTo)
-	if len(path) == 0 {
-		return h
-	}
-	a := path[len(path)-1]
-	h.back = givesBack(a)
-	if u := a.Meta().Understanding; u != nil {
-		in := understand.Heard(a.Text, u)
-		h.said = &in
-	}
-	for _, before := range slices.Backward(path[:len(path)-1]) {
-		o := st.Turn(before.Meta().Turn)
+	for a := range st.Up(t.ReplyTo) {
+		if a.ID == t.ReplyTo {
+			h.back = givesBack(a)
+			if u := a.Meta().Understanding; u != nil {
+				in := understand.Heard(a.Text, u)
+				h.said = &in
+			}
+			continue
+		}
+		o := st.Turn(a.Meta().Turn)
 		if o == nil || o.End == nil || len(o.End.Dialog) == 0 {
 			continue
 		}

@@ -10,6 +10,8 @@ package conversation
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -175,16 +177,21 @@ func (s *State) at(id string) *activity.Activity {
 	return nil
 }
 
-// Path returns the activities from the conversation's first to id along the
-// branch that id is on.
+// Up goes from id to the conversation's first activity along the branch that id
+// is on.
+func (s *State) Up(id string) iter.Seq[*activity.Activity] {
+	return func(yield func(*activity.Activity) bool) {
+		n := 0
+		for a := s.byID[id]; a != nil && n <= len(s.Activities) && yield(a); a = s.at(a.Meta().Parent) {
+			n++
+		}
+	}
+}
+
+// Path returns the same activities from the first one on.
 func (s *State) Path(id string) []*activity.Activity {
-	var up []*activity.Activity
-	for a := s.byID[id]; a != nil && len(up) <= len(s.Activities); a = s.at(a.Meta().Parent) {
-		up = append(up, a)
-	}
-	for i, j := 0, len(up)-1; i < j; i, j = i+1, j-1 {
-		up[i], up[j] = up[j], up[i]
-	}
+	up := slices.Collect(s.Up(id))
+	slices.Reverse(up)
 	return up
 }
 

@@ -109,6 +109,19 @@ func TestUnderstand(t *testing.T) {
 	}
 }
 
+func BenchmarkUnderstand(b *testing.B) {
+	guide, _ := both(b)
+	s, err := New(Options{Apps: []App{{Name: "city", Model: opened(b, guide)}}, Bots: []string{"bookings"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := time.Date(2026, 3, 4, 10, 30, 0, 0, time.UTC)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.Understand(b.Context(), "any", "c", "can I book a table for four tomorrow at 8 pm", now)
+	}
+}
+
 func TestNobodyUnderstands(t *testing.T) {
 	var s *Service
 	if s.For("b", "c") != nil || s.Understand(t.Context(), "b", "c", "x", time.Now()) != nil {
