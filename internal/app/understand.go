@@ -58,26 +58,38 @@ func (a *App) startUnderstanding(ctx context.Context) error {
 }
 
 // encoder has the accurate tier's sentence encoder on the machine when a model
-// needs it, and reads it once.
+// needs it, and reads it once. What failed is tried again by the next model.
 func (a *App) encoder(ctx context.Context) understand.Encoder {
-	read := sync.OnceValues(func() (*encoder.Encoder, error) {
-		cache, err := pull.New(pull.Options{Dir: a.cfg.Cache, Source: a.cfg.ModelSource, Offline: a.cfg.Offline, Log: a.lg})
-		if err != nil {
-			return nil, err
+	var (
+		mu   sync.Mutex // guards read
+		read *encoder.Encoder
+	)
+	return func(uint32) (*encoder.Encoder, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if read != nil {
+			return read, nil
 		}
-		st, err := cache.Pull(ctx, pull.SentenceEncoder)
-		if err != nil {
-			return nil, fmt.Errorf("a model of the accurate tier needs its sentence encoder: %w", err)
-		}
-		weights, err := os.ReadFile(filepath.Join(st.Path, "model.safetensors"))
-		if err != nil {
+		var err error
+		read, err = a.readEncoder(ctx)
+		return read, err
+	}
+}
+
+func (a *App) readEncoder(ctx context.Context) (*encoder.Encoder, error) {
+	cache, err := pull.New(pull.Options{Dir: a.cfg.Cache, Source: a.cfg.ModelSource, Offline: a.cfg.Offline, Log: a.lg})
+	if err != nil {
+		return nil, err
+	}
+	st, err := cache.Pull(ctx, pull.SentenceEncoder)
+	if err != nil {
+		return nil, fmt.Errorf("a model of the accurate tier needs its sentence encoder: %w", err)
+	}
+	var parts [2][]byte
+	for i, name := range []string{"model.safetensors", "vocab.txt"} {
+		if parts[i], err = os.ReadFile(filepath.Join(st.Path, name)); err != nil {
 			return nil, fmt.Errorf("read the sentence encoder: %w", err)
 		}
-		words, err := os.ReadFile(filepath.Join(st.Path, "vocab.txt"))
-		if err != nil {
-			return nil, fmt.Errorf("read the sentence encoder: %w", err)
-		}
-		return encoder.Read(weights, words)
-	})
-	return func(uint32) (*encoder.Encoder, error) { return read() }
+	}
+	return encoder.Read(parts[0], parts[1])
 }

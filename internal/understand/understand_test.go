@@ -454,6 +454,45 @@ func TestStartAlone(t *testing.T) {
 	}
 }
 
+// A publisher that dies at any part leaves what was there; the next try goes on.
+func TestPublishBreaksOff(t *testing.T) {
+	guide, small := both(t)
+	own := opened(t, small)
+	n := twoNodes(t, own)
+	ctx := t.Context()
+	for least := 0; ; least++ {
+		dying := &fewWrites{Values: n.log, left: least}
+		s := n.start(t, 0, dying, own)
+		p, err := s.Publish(ctx, "city", guide, "ann")
+		if err == nil {
+			if states, err := n.s[1].States(ctx); err != nil || len(states[0].Models) != 1 || states[0].Models[0] != p {
+				t.Errorf("%+v %v", states, err)
+			}
+			if least == 0 {
+				t.Error("nothing was written")
+			}
+			break
+		}
+		if _, _, err := n.log.Load(ctx, planKey); !fault.Is(err, fault.NotFound) {
+			t.Fatalf("after %d writes there is a plan: %v", least, err)
+		}
+	}
+}
+
+// fewWrites fails all writes after some.
+type fewWrites struct {
+	Values
+	left int
+}
+
+func (f *fewWrites) Create(ctx context.Context, key string, value []byte) error {
+	if f.left == 0 {
+		return errCutOff
+	}
+	f.left--
+	return f.Values.Create(ctx, key, value)
+}
+
 // cutOff are values that nobody can reach.
 type cutOff struct{}
 
