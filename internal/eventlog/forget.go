@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -27,10 +28,37 @@ func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) erro
 	}); err != nil {
 		return err
 	}
-	for _, seq := range seqs {
-		if err := stream.SecureDeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-			return fmt.Errorf("erase entry %d of %s: %w", seq, conversation, err)
-		}
+	if err := erase(ctx, stream, conversation, seqs); err != nil {
+		return err
 	}
 	return l.forgetFiles(ctx, conversation)
+}
+
+// erase overwrites entries, many side by side: each of them waits for a flush,
+// and in a cluster for that of a majority.
+func erase(ctx context.Context, stream jetstream.Stream, conversation string, seqs []uint64) error {
+	const abreast = 32
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	next := make(chan uint64)
+	var all sync.WaitGroup
+	for range min(abreast, len(seqs)) {
+		all.Go(func() {
+			for seq := range next {
+				err := stream.SecureDeleteMsg(ctx, seq)
+				if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+					fail(fmt.Errorf("erase entry %d of %s: %w", seq, conversation, err))
+				}
+			}
+		})
+	}
+	for _, seq := range seqs {
+		select {
+		case next <- seq:
+		case <-ctx.Done():
+		}
+	}
+	close(next)
+	all.Wait()
+	return context.Cause(ctx)
 }
