@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -29,7 +28,7 @@ type campaign struct {
 
 const (
 	patience = 90 * time.Second // until a world in which nothing is broken any more is well
-	ending   = 30 * time.Second // until every turn has ended then
+	ending   = time.Minute      // until every turn has ended then, and what was deleted is erased
 )
 
 func regionNames(n int) []string { return []string{"north", "east", "south", "west", "middle"}[:n] }
@@ -65,11 +64,14 @@ func (c campaign) run(ctx context.Context) (map[flaw]*verdict, error) {
 		}
 	}
 	w.suffer(ctx, plan(c.seed, c.faults, names, of, c.every), c.told)
+	healed := time.Now()
 	if err := w.until(ctx, patience); err != nil && ctx.Err() == nil {
 		h.strange("after the last fault: %v", err)
 	}
+	c.lg.Info("the world is well again", "after", time.Since(healed))
 	enough()
 	people.Wait()
+	c.lg.Info("everybody has finished", "after", time.Since(healed))
 	logs, err := w.books(ctx)
 	away()
 	watchers.Wait()
@@ -89,7 +91,7 @@ func (w *world) books(ctx context.Context) (books, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err == nil && (alike(out) && ended(out) || time.Now().After(late)) {
+		if err == nil && (alike(out) && w.settled(out) || time.Now().After(late)) {
 			return out, nil
 		}
 		if err != nil && time.Now().After(late.Add(ending)) {
@@ -133,19 +135,23 @@ func alike(b books) bool {
 	return true
 }
 
-// ended reports whether no answer is being written.
-func ended(b books) bool {
-	for all := range maps.Values(b) {
-		for conv, log := range all {
-			st := conversation.New(conv)
-			for _, e := range log {
-				st.Apply(e)
-			}
-			if slices.ContainsFunc(st.Turns(), func(t *conversation.Turn) bool { return !t.State.Final() }) {
+// settled reports whether no answer is being written and nothing is still to be
+// erased.
+func (w *world) settled(b books) bool {
+	for conv, log := range b[w.names[0]] {
+		if w.h.gone(conv) {
+			if left(log) > 0 {
 				return false
 			}
+			continue
 		}
-		break
+		st := conversation.New(conv)
+		for _, e := range log {
+			st.Apply(e)
+		}
+		if slices.ContainsFunc(st.Turns(), func(t *conversation.Turn) bool { return !t.State.Final() }) {
+			return false
+		}
 	}
 	return true
 }

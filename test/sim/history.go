@@ -19,6 +19,8 @@ type history struct {
 	acked    map[string][]*said
 	reads    map[string][]read
 	sights   map[string][]*sight
+	titles   map[string]string // that were acknowledged
+	deleted  map[string]bool   // somebody asked for it
 	solitary []solitude
 	odd      []string
 }
@@ -29,8 +31,9 @@ type said struct {
 	region             string // that acknowledged it
 	call, ret          time.Time
 
-	answer *client.Answer // nil: none was wanted
-	shown  string         // what its reader saw of the answer, piece by piece
+	answer  *client.Answer // nil: none was wanted
+	shown   string         // what its reader saw of the answer, piece by piece
+	stopped bool           // its reader asked for the answer's end
 }
 
 // read is a list of a conversation's activities that somebody was given.
@@ -53,7 +56,7 @@ type solitude struct {
 }
 
 func newHistory() *history {
-	return &history{flaws: map[string]flaw{}, acked: map[string][]*said{}, reads: map[string][]read{}, sights: map[string][]*sight{}}
+	return &history{flaws: map[string]flaw{}, acked: map[string][]*said{}, reads: map[string][]read{}, sights: map[string][]*sight{}, titles: map[string]string{}, deleted: map[string]bool{}}
 }
 
 func (h *history) begun(conv string, f flaw) {
@@ -74,6 +77,30 @@ func (h *history) answered(s *said, a *client.Answer, shown string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.answer, s.shown = a, shown
+}
+
+func (h *history) stopped(s *said) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.stopped = true
+}
+
+func (h *history) named(conv, title string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.titles[conv] = title
+}
+
+func (h *history) forgotten(conv string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deleted[conv] = true
+}
+
+func (h *history) gone(conv string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.deleted[conv]
 }
 
 func (h *history) read(conv string, r read) {

@@ -218,6 +218,15 @@ func TestJudgeNotices(t *testing.T) {
 		{"an answer without an end", func(c *course) {
 			c.without("", func(e event.Entry) bool { return e.Event.Ended != nil })
 		}, []rule{whole}},
+		{"another title", func(c *course) { c.h.named(conv, "Numbers") }, []rule{obeyed}},
+		{"deleted and still there", func(c *course) { c.h.forgotten(conv) }, []rule{obeyed}},
+		{"stopped, though nobody asked", func(c *course) {
+			c.change(func(e *event.Entry) {
+				if e.Event.Ended != nil {
+					e.Event.Ended.State = event.Stopped
+				}
+			})
+		}, []rule{whole}},
 		{"somebody complained", func(c *course) { c.h.strange("ann: no answer") }, []rule{strangely}},
 	} {
 		t.Run(x.name, func(t *testing.T) {

@@ -111,6 +111,9 @@ func (p *person) talk(ctx, talking context.Context, begun chan<- string) {
 	conv := ""
 	for i := 0; talking.Err() == nil; i++ {
 		if i%perTalk == 0 {
+			if conv != "" {
+				p.leaveOff(ctx, conv, fmt.Sprintf("%s, talk %d", p.name, i/perTalk))
+			}
 			var err error
 			if conv, err = p.begin(talking); err != nil {
 				p.complain(talking, "can't begin a conversation", err)
@@ -125,12 +128,30 @@ func (p *person) talk(ctx, talking context.Context, begun chan<- string) {
 	}
 }
 
+// leaveOff names a conversation that is over, or has it forgotten.
+func (p *person) leaveOff(ctx context.Context, conv, title string) {
+	ctx, cancel := context.WithTimeout(ctx, lastTry)
+	defer cancel()
+	if p.rand.IntN(4) == 0 {
+		p.w.h.forgotten(conv)
+		if err := p.c.Delete(ctx, conv); err != nil {
+			p.complain(ctx, conv+" can't be deleted", err)
+		}
+		return
+	}
+	if err := p.c.Rename(ctx, conv, title); err != nil {
+		p.complain(ctx, conv+" can't be named", err)
+		return
+	}
+	p.w.h.named(conv, title)
+}
+
 func (p *person) ask(ctx context.Context, conv, text string) {
 	said := p.say(ctx, conv, text, p.c.Send)
 	if said == nil {
 		return
 	}
-	shown, moves := "", p.rand.IntN(3) == 0
+	shown, moves, stops := "", p.rand.IntN(3) == 0, p.rand.IntN(6) == 0
 	answer, err := p.c.Follow(ctx, conv, said.turn, 0, func(x client.Piece) error {
 		if x.Restart {
 			shown = ""
@@ -139,6 +160,11 @@ func (p *person) ask(ctx context.Context, conv, text string) {
 		if moves && len(shown) > 100 {
 			moves = false
 			p.road.leave()
+		}
+		if stops && len(shown) > 200 {
+			stops = false
+			p.w.h.stopped(said)
+			return p.c.Stop(ctx, conv, said.turn)
 		}
 		return nil
 	})
@@ -233,7 +259,7 @@ func (p *person) events(ctx context.Context, conv string) {
 	seen := 0
 	for e, err := range p.c.Events(ctx, conv, 0) {
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && !(client.CodeOf(err) == "not_found" && p.w.h.gone(conv)) {
 				p.complain(ctx, "lost sight of "+conv, err)
 			}
 			return
