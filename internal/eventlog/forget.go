@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Forget erases all entries of a conversation but one, and its files: their bytes are
@@ -31,7 +32,26 @@ func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) erro
 	if err := erase(ctx, stream, conversation, seqs); err != nil {
 		return err
 	}
+	if err := l.erased(ctx, conversation, keep); err != nil {
+		return err
+	}
 	return l.forgetFiles(ctx, conversation)
+}
+
+// erased asks the leader whether anything but one entry is left. An erasure
+// that the server refused, because it was losing its leader, can't be told from
+// one of what was gone already.
+func (l *Log) erased(ctx context.Context, conversation string, keep uint64) error {
+	for _, from := range []uint64{1, keep + 1} {
+		seq, err := l.first(ctx, l.StreamOf(conversation), subject(conversation, ">"), from)
+		if err != nil {
+			return readFault(err)
+		}
+		if seq != 0 && seq != keep {
+			return fault.New(fault.Unavailable, "entry %d of the deleted conversation %s is still there; it is erased at the next try", seq, conversation)
+		}
+	}
+	return nil
 }
 
 // erase overwrites entries, many side by side: each of them waits for a flush,

@@ -51,29 +51,32 @@ func (l *Log) Last(ctx context.Context, stream string) (uint64, error) {
 func (l *Log) Nothing(ctx context.Context, stream string, after uint64) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	s, err := l.js.Stream(ctx, stream)
+	if _, err := l.js.Stream(ctx, stream); err != nil {
+		return false, readFault(err)
+	}
+	first, err := l.first(ctx, stream, ">", after+1)
 	if err != nil {
 		return false, readFault(err)
 	}
-	if l.cluster != nil { // a replica may not know of it yet
-		err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"seq": after + 1, "next_by_subj": ">"}, nil)
-		var refused *apiError
-		if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
-			return true, nil
-		}
-		if err != nil {
-			return false, readFault(err)
-		}
-		return false, nil
+	return first == 0, nil
+}
+
+// first asks the leader, as a replica may not know of it yet, for the first
+// entry under a filter from a sequence on; 0 = there is none.
+func (l *Log) first(ctx context.Context, stream, filter string, from uint64) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	var got struct {
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
 	}
-	_, err = s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(">"))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return true, nil
+	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"seq": from, "next_by_subj": filter}, &got)
+	var refused *apiError
+	if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
+		return 0, nil
 	}
-	if err != nil {
-		return false, readFault(err)
-	}
-	return false, nil
+	return got.Message.Seq, err
 }
 
 // Read calls each with a conversation's entries after the given sequence, in
