@@ -227,6 +227,7 @@ func TestRegions(t *testing.T) {
 		{"leases of a dead region", leasesElsewhere},
 		{"leader goes home", leaderGoesHome},
 		{"isolated", isolated},
+		{"a deposed leader", deposed},
 		{"who was told can read it", toldThenRead},
 		{"restart of all", restartAll},
 		{"wiped disk", wiped},
@@ -594,6 +595,32 @@ func isolated(t *testing.T, w *world) {
 	t.Logf("the log now: %q", got)
 }
 
+// A leader that is cut off goes on leading, for all it knows, while the others
+// have another one. What it has nothing of may be there all the same.
+func deposed(t *testing.T, w *world) {
+	w.home(singapore)
+	w.cut(singapore, func(s *link.State) { s.Hold = true })
+	conv := event.NewConversation(singapore)
+	begin := time.Now()
+	eventually(t, "a new leader", 20*time.Second, func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := w.logs[korea].Append(ctx, titled(conv, "elsewhere", nil, 0))
+		return err == nil
+	})
+	found := 0
+	err := w.logs[singapore].Read(t.Context(), conv, 0, func(event.Entry) error { found++; return nil })
+	t.Logf("%s after the cut: %v", time.Since(begin).Round(time.Millisecond), err)
+	if err == nil && found == 0 {
+		t.Error("the deposed leader says that there is no such conversation")
+	}
+	w.cut(singapore, up)
+	eventually(t, "the node is back", 20*time.Second, func() bool { return w.logs[singapore].Health(t.Context()) == nil })
+	if got := titles(readAll(t, w.logs[singapore], conv, 0)); len(got) == 0 || got[0] != "elsewhere" {
+		t.Errorf("read %q", got)
+	}
+}
+
 // Followers hear of an entry before the replica beside them has it: by much
 // when it was asleep. Who reads then must not miss it, for nobody tells it
 // again.
@@ -613,6 +640,27 @@ func toldThenRead(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	if got := titles(readAll(t, w.logs[singapore], conv, 0)); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("read %q", got)
+	}
+	// A follower that begins behind an entry is as one that was told of it.
+	last, err := w.logs[korea].Last(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var following sync.WaitGroup
+	following.Go(func() {
+		_ = w.logs[singapore].Follow(ctx, stream, last+1, func([]event.Entry) error { return nil })
+	})
+	eventually(t, "a replica that lacks what its follower began behind is not read", 10*time.Second, func() bool {
+		return fault.Is(w.logs[singapore].Read(t.Context(), conv, 0, func(event.Entry) error { return nil }), fault.Unavailable)
+	})
+	cancel()
+	following.Wait()
+	if _, err := w.logs[korea].Append(t.Context(), titled(conv, "third", nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := titles(readAll(t, w.logs[singapore], conv, 0)); !slices.Equal(got, []string{"first", "second", "third"}) {
 		t.Errorf("read %q", got)
 	}
 }

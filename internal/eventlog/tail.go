@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/parleyhq/parley/internal/event"
@@ -42,7 +43,6 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 	if err != nil {
 		return err
 	}
-	begin := after
 	late := time.Now().Add(catchUpTime)
 	for !l.hasTold(ctx, stream) { // even if somebody leads: it may be one who was deposed in his sleep
 		if err := pause(ctx, 10*time.Millisecond); err != nil {
@@ -63,8 +63,8 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 		case err != nil:
 		case n == readBatch:
 			continue
-		case !led && after == begin && begin == 0: // who knows whether there is something
-			return errNoLeader
+		case after == 0 && upto == 0 && !(led && l.lookAt(ctx, stream, "").Quorum): // who knows whether there is something
+			return errNoLeader // a leader that was deposed and has not noticed does not
 		case after >= upto:
 			return nil
 		case time.Now().After(late):
@@ -89,9 +89,27 @@ func (l *Log) hasTold(ctx context.Context, stream string) bool {
 	if told == 0 {
 		return true
 	}
+	if last, here := l.lastHere(stream); here {
+		return last >= told
+	}
 	there := errors.New("there")
 	_, _, err := l.readSome(ctx, stream, streamSubjects(stream), told, func(event.Entry) error { return there })
 	return errors.Is(err, there)
+}
+
+// lastHere returns the last sequence that this node's own replica of a stream
+// has, and whether there is one. The entry may have been erased.
+func (l *Log) lastHere(stream string) (last uint64, here bool) {
+	all, err := l.srv.Load().JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true})
+	if err != nil {
+		return 0, false
+	}
+	for _, s := range all.Streams {
+		if s.Name == stream {
+			return s.State.LastSeq, true
+		}
+	}
+	return 0, false
 }
 
 // lastFresh asks the leader for its last sequence, again and again: a question
@@ -144,6 +162,9 @@ func (l *Log) tail(ctx context.Context, stream string, after uint64, each func([
 		return readFault(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
+	// Whoever begins behind an entry will never be told of it: a replica that
+	// does not have it yet must not be read beside him.
+	l.view.tell(stream, after)
 	t := &tail{l: l, stream: stream, subjects: subjects, next: after + 1, each: each, batch: make([]event.Entry, 0, 256)}
 	if err := t.catchUp(ctx); err != nil && ctx.Err() == nil {
 		return err
