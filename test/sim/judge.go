@@ -279,8 +279,9 @@ func (c *trial) shownLists() {
 	seen := map[string]int{} // by reader: how many of the order
 	for _, r := range c.reads[c.conv] {
 		c.v.Reads++
-		if len(r.ids) > len(order) || !slices.Equal(r.ids, order[:len(r.ids)]) {
-			c.find(fresh, "%s showed %s a list that the log does not begin with", r.region, r.by)
+		if i := firstOther(r.ids, order); i < len(r.ids) {
+			c.find(fresh, "%s showed %s a list of %d that the log does not begin with: they differ from %d on, at %s",
+				r.region, r.by, len(r.ids), i, r.call.Format("15:04:05.000"))
 			continue
 		}
 		for _, s := range c.acked[c.conv] {
@@ -342,6 +343,17 @@ func (c *trial) answers(ctx context.Context) {
 			c.find(whole, "the answer %s is not the engine's: %d bytes, want %d; they differ from byte %d on", t.End.Activity.ID, len(got), want.Len(), differ(got, want.String()))
 		}
 	}
+}
+
+// firstOther returns the first place of a list at which another one has
+// something else, its length if there is none.
+func firstOther(list, other []string) int {
+	for i, x := range list {
+		if i >= len(other) || other[i] != x {
+			return i
+		}
+	}
+	return len(list)
 }
 
 func differ(a, b string) int {
