@@ -153,6 +153,7 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/conversations/{id}/export", s.export)
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop)
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
+	handle("POST /api/v1/conversations/{id}/turns/{turn}/continue", s.carryOn)
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/regions", s.regions)
 	handle("POST /api/v1/directline/token", s.pageToken)

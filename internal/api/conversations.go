@@ -216,6 +216,18 @@ func (s *server) regenerate(w http.ResponseWriter, r *http.Request, user string)
 	return writeJSON(w, http.StatusAccepted, acceptedJSON{Turn: acc.Turn})
 }
 
+func (s *server) carryOn(w http.ResponseWriter, r *http.Request, user string) error {
+	k, err := key(r)
+	if err != nil {
+		return err
+	}
+	acc, err := s.opts.Chat.Continue(r.Context(), user, r.PathValue("id"), r.PathValue("turn"), k)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, acceptedJSON{Turn: acc.Turn})
+}
+
 type hitJSON struct {
 	Conversation string    `json:"conversation"`
 	Title        string    `json:"title"`

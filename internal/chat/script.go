@@ -188,7 +188,7 @@ func facts(sc *dialog.Script, act dialog.Action) string {
 // that is taken back first.
 func (a *attempt) recite(ctx context.Context) (over bool, wait time.Duration, err error) {
 	if !strings.HasPrefix(a.line.says, a.v.text) {
-		a.v.text, a.v.runes, a.v.lead, a.v.tokens = "", 0, 0, nil
+		a.v.text, a.v.runes, a.v.lead, a.v.carried, a.v.tokens = "", 0, 0, 0, nil
 		if !a.goesOn(ctx, 0, lm.Restart, scriptEngine) {
 			return false, time.Second, nil
 		}

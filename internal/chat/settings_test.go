@@ -179,3 +179,61 @@ func TestReaction(t *testing.T) {
 		}
 	}
 }
+
+// An answer that was ended goes on where it ended, in a version of its own, and
+// a worker that is lost in the middle of that takes nothing back.
+func TestContinue(t *testing.T) {
+	words := demo.Words(40)
+	e := demo.Canned(demo.CannedOptions{Words: 40, NoTokens: true, Delay: time.Millisecond})
+	log := openLog(t, t.TempDir())
+	s := start(t, log, e, func(o *chat.Options) { o.Bots[0].Params.MaxTokens = 10 })
+	conv := newConversation(t, s)
+	first := say(t, s, conv, "Count", "")
+	begun, _ := answer(t, s, conv, first.Turn)
+	if begun != demo.Words(10) {
+		t.Fatalf("the first answer: %q", begun)
+	}
+	more, err := s.Continue(t.Context(), "ann", conv, first.Turn, "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Continue(t.Context(), "ann", conv, first.Turn, "k")
+	if err != nil || again.Turn != more.Turn {
+		t.Errorf("with the same key: %+v, %v; want %s", again, err, more.Turn)
+	}
+	if got, b := answer(t, s, conv, more.Turn); got != demo.Words(20) || b.State != event.Ok {
+		t.Errorf("it went on to %q (%+v)", got, b)
+	}
+	// Lost in the middle: the next attempt goes on from all that is there.
+	e.SetFault(demo.Fault{Kind: demo.Cut, After: 4, Times: 1})
+	third, err := s.Continue(t.Context(), "ann", conv, more.Turn, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, b := answer(t, s, conv, third.Turn); len(got) <= len(demo.Words(24)) || got != words[:len(got)] || b.Attempt < 2 {
+		t.Errorf("after a cut: %q (%+v)", got, b)
+	}
+	view(t, s, conv, func(st *conversation.State) {
+		if a := st.Activity(event.AnswerOf(first.Turn)); a.Text != begun {
+			t.Errorf("the first answer became %q", a.Text)
+		}
+	})
+	if _, err := s.Continue(t.Context(), "ann", conv, "t0", ""); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a turn that is none: %v", err)
+	}
+}
+
+func TestContinueWhereTheEngineCant(t *testing.T) {
+	e := demo.Canned(demo.CannedOptions{Words: 40, NoTokens: true, Resume: lm.Restart})
+	s := start(t, openLog(t, t.TempDir()), e, func(o *chat.Options) { o.Bots[0].Params.MaxTokens = 10 })
+	conv := newConversation(t, s)
+	first := say(t, s, conv, "Count", "")
+	begun, _ := answer(t, s, conv, first.Turn)
+	more, err := s.Continue(t.Context(), "ann", conv, first.Turn, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, b := answer(t, s, conv, more.Turn); got != begun || b.State != event.Failed || b.Code != fault.Unsupported {
+		t.Errorf("%q (%+v)", got, b)
+	}
+}

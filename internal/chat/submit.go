@@ -243,8 +243,18 @@ func (s *Service) position() int { return max(0, int(s.held.Load())-s.opts.Runni
 
 // Regenerate asks for another answer to what an earlier turn answered.
 func (s *Service) Regenerate(ctx context.Context, owner, conv, turn, key string, with event.Turn) (Accepted, error) {
-	if key != "" { // apart from the keys of messages
-		key = "regenerate\x00" + turn + "\x00" + key
+	return s.again(ctx, owner, conv, turn, "regenerate", key, with)
+}
+
+// Continue asks for an answer that begins with that of an earlier turn and goes
+// on where it ended.
+func (s *Service) Continue(ctx context.Context, owner, conv, turn, key string) (Accepted, error) {
+	return s.again(ctx, owner, conv, turn, "continue", key, event.Turn{Continues: turn})
+}
+
+func (s *Service) again(ctx context.Context, owner, conv, turn, how, key string, with event.Turn) (Accepted, error) {
+	if key != "" { // apart from the keys of messages, and of other wishes
+		key = how + "\x00" + turn + "\x00" + key
 	}
 	var out Accepted
 	err := s.append(ctx, owner, conv, func(st *conversation.State) (*event.Event, error) {
@@ -262,6 +272,9 @@ func (s *Service) Regenerate(ctx context.Context, owner, conv, turn, key string,
 		}
 		if !old.State.Final() {
 			return nil, fault.New(fault.Conflict, "the answer is still being written; stop it first")
+		}
+		if a := st.Activity(event.AnswerOf(turn)); with.Continues != "" && (a == nil || a.Text == "") {
+			return nil, fault.New(fault.Conflict, "there is no answer to go on with; ask for another one")
 		}
 		if err := s.admit(); err != nil {
 			return nil, err

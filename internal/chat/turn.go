@@ -38,6 +38,7 @@ type view struct {
 	text    string
 	runes   int
 	lead    int // bytes of text that the script said before the engine
+	carried int // bytes of text that the turn it continues has written
 	tokens  []int32
 	noIDs   bool
 	stop    bool
@@ -58,6 +59,7 @@ func (r *run) look() view {
 			return
 		}
 		v.turn, v.state, v.attempt, v.stop = t.Turn, t.State, t.Attempt, t.Stop
+		v.carried = t.Carried
 		v.text, v.runes, v.tokens, v.noIDs = string(t.Text), t.Runes, append([]int32(nil), t.Tokens...), t.TokensUnknown()
 		v.lead, v.path = t.Lead, messages(st, t)
 		if r.s.opts.Understanding != nil {
@@ -121,8 +123,10 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 	if a.v.stop {
 		return a.end(ctx, event.Stopped, a.v.text, lm.Result{}, nil)
 	}
-	if err := a.step(); err != nil {
-		return false, 0, err
+	if a.v.turn.Continues == "" { // what is written on has been led already
+		if err := a.step(); err != nil {
+			return false, 0, err
+		}
 	}
 	if a.line.alone {
 		return a.recite(ctx)
@@ -138,6 +142,11 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 		if done, over, wait, err := a.resume(ctx, &req, a.bot); done {
 			return over, wait, err
 		}
+	} else if a.v.carried > 0 {
+		if !a.model.Resume.Continues() {
+			return a.end(ctx, event.Failed, a.v.text, lm.Result{}, fault.New(fault.Unsupported, "this engine can't write on where an answer ended; ask for another answer"))
+		}
+		req.Prefix = &lm.Prefix{Text: a.v.text, Policy: lm.Prefill}
 	}
 	return a.generate(ctx, gen, cancel, req)
 }
@@ -194,13 +203,13 @@ func (a *attempt) resume(ctx context.Context, req *lm.Request, bot Bot) (done, o
 			fault.New(fault.Unavailable, "the answer was cut and this engine can't continue it; the text so far is kept"))
 		return true, over, wait, err
 	case lm.Restart:
-		offset, a.v.text, a.v.runes, a.v.lead, a.v.tokens = 0, "", 0, 0, nil
+		offset, a.v.text, a.v.runes, a.v.lead, a.v.carried, a.v.tokens = 0, "", 0, 0, 0, nil
 	default:
 		if own := a.v.text[a.v.lead:]; own != "" || len(a.v.tokens) > 0 {
 			req.Prefix = &lm.Prefix{Text: own, Tokens: a.v.tokens, Policy: policy}
 			a.had = len(a.v.tokens)
 			if a.had == 0 {
-				a.had = 1 + utf8.RuneCountInString(own)/4 // a guess
+				a.had = 1 + utf8.RuneCountInString(a.v.text[max(a.v.lead, a.v.carried):])/4 // a guess
 			}
 		}
 	}
@@ -235,7 +244,7 @@ func (a *attempt) choose(req *lm.Request, bot Bot) lm.Policy {
 		}
 	case req.Params.Constrained():
 		p = lm.Restart // text can't be spliced into a grammar
-	case a.model.Resume == lm.Prefill:
+	case a.model.Resume == lm.Prefill, a.v.carried > 0 && a.model.Resume.Continues():
 		p = lm.Prefill
 	default:
 		p = lm.Restart

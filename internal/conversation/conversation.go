@@ -93,6 +93,7 @@ type Turn struct {
 	Text    []byte  // the answer so far
 	Runes   int     // code points in Text
 	Lead    int     // bytes of Text that the script said, before the engine's
+	Carried int     // bytes of Text that the turn which it continues has written
 	Tokens  []int32 // their ids; nil if they are not known from the start
 	noIDs   bool    // a gap in the ids: they can't be used
 	Began   uint64  // position of its first delta's frame; 0 = there was none before the end
@@ -266,6 +267,11 @@ func (s *State) said(e event.Entry) {
 		s.turns[t.ID] = turn
 		s.order = append(s.order, turn)
 		s.turnFrame(e.Seq, 1, turn)
+		if old := s.byID[event.AnswerOf(t.Continues)]; t.Continues != "" && old != nil && old.Text != "" {
+			turn.Text, turn.Runes, turn.noIDs = []byte(old.Text), utf8.RuneCountInString(old.Text), true
+			turn.Carried = len(turn.Text)
+			defer s.frame(e.Seq, 3, "delta", DeltaBody{t.ID, 0, old.Text}) // behind the title
+		}
 	}
 	if said.Title != "" && s.Title == "" {
 		s.Title = said.Title
@@ -329,7 +335,7 @@ func (s *State) resumed(e event.Entry) {
 		return
 	}
 	if r.Policy == lm.Restart {
-		t.Text, t.Runes, t.Lead, t.Tokens, t.noIDs, r.Offset = nil, 0, 0, nil, false, 0
+		t.Text, t.Runes, t.Lead, t.Carried, t.Tokens, t.noIDs, r.Offset = nil, 0, 0, 0, nil, false, 0
 	} else if r.Offset != t.Runes {
 		return
 	}

@@ -55,6 +55,9 @@ func history(b []byte) []event.Entry {
 		case 9:
 			e = event.Event{Kind: event.KindTitled, Titled: &event.Titled{Title: "x", Auto: n%2 == 0}}
 		}
+		if b[i]%11 == 1 && n > 128 { // the one goes on where the other ended
+			e.Said.Turn.Continues = turns[(n+1)%2]
+		}
 		if b[i]%11 == 10 {
 			on := n%2 == 0
 			e = event.Event{Kind: event.KindSet, Set: &event.Set{Pinned: &on, Trashed: &on}}
@@ -69,6 +72,7 @@ func history(b []byte) []event.Entry {
 // position gives the same rest.
 func FuzzFold(f *testing.F) {
 	f.Add([]byte{0, 0, 1, 0, 2, 2, 3, 2, 3, 18, 6, 4, 7, 34})
+	f.Add([]byte{0, 0, 1, 0, 2, 2, 3, 2, 7, 34, 1, 131, 2, 3, 3, 19, 7, 35})
 	f.Add([]byte{0, 0, 1, 0, 1, 1, 2, 2, 3, 2, 2, 3, 3, 3, 3, 2, 7, 2, 7, 3, 8, 0, 9, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		entries := history(b)

@@ -119,8 +119,11 @@ type Turn struct {
 	ID       string     `json:"id"`
 	ReplyTo  string     `json:"replyTo"`            // id of the activity to answer
 	Position int        `json:"position,omitempty"` // turns before it in the node's queue when it was accepted
-	Model    string     `json:"model,omitempty"`    // "" = the bot's
-	System   *string    `json:"system,omitempty"`   // nil = the bot's
+	// Continues is the turn whose answer this one begins with, to write on where
+	// that ended.
+	Continues string     `json:"continues,omitempty"`
+	Model     string     `json:"model,omitempty"`  // "" = the bot's
+	System    *string    `json:"system,omitempty"` // nil = the bot's
 	Params   *lm.Params `json:"params,omitempty"`   // nil = the bot's
 	Resume   lm.Policy  `json:"resume,omitempty"`   // "" = the bot's, then the engine's
 	// Context stands before the activity in the prompt, in this turn and in

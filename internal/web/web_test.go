@@ -46,6 +46,9 @@ func TestPaths(t *testing.T) {
 		{"GET", "/c/a/b", 404, ""},
 		{"GET", "/icon.svg", 200, "image/svg+xml"},
 		{"GET", "/licenses.txt", 200, "text/plain; charset=utf-8"},
+		{"GET", "/manifest.webmanifest", 200, "application/manifest+json"},
+		{"GET", "/sw.js", 200, "text/javascript; charset=utf-8"},
+		{"GET", "/icon-512.png", 200, "image/png"},
 		{"GET", "/assets/app.js", 404, ""},
 		{"GET", "/assets/../index.html", 404, ""},
 		{"GET", "/index.html.gz", 404, ""},
@@ -113,6 +116,34 @@ func TestPageRefersToItsOwnFiles(t *testing.T) {
 	}
 	if regexp.MustCompile(`(?i)<style|\sstyle=|\son\w+=|<script[^>]*>[^<\s]`).MatchString(page) {
 		t.Error("the page has inline script or style")
+	}
+}
+
+// What a first visit loads, compressed, stays small.
+func TestFirstLoad(t *testing.T) {
+	const most = 200_000
+	page := body(t, get(t, "GET", "/", nil))
+	total := len(body(t, get(t, "GET", "/", map[string]string{"Accept-Encoding": "gzip"})))
+	for _, m := range regexp.MustCompile(`(?:src|href)="(/[^"]+)"`).FindAllStringSubmatch(page, -1) {
+		total += len(body(t, get(t, "GET", m[1], map[string]string{"Accept-Encoding": "gzip"})))
+	}
+	if total > most || total < 10_000 {
+		t.Errorf("the first load has %d bytes compressed, want at most %d", total, most)
+	}
+}
+
+// A browser must ask for the service worker again at every visit, or a page of
+// last year would stay for good.
+func TestTheWorkerIsNeverOld(t *testing.T) {
+	res := get(t, "GET", "/sw.js", nil)
+	if got := res.Header.Get("Cache-Control"); got != "no-cache" {
+		t.Errorf("Cache-Control %q", got)
+	}
+	worker := body(t, res)
+	for _, m := range regexp.MustCompile(`"(/assets/[^"]+)"`).FindAllStringSubmatch(worker, -1) {
+		if got := get(t, "GET", m[1], nil).StatusCode; got != 200 {
+			t.Errorf("the worker keeps %s, which answers %d", m[1], got)
+		}
 	}
 }
 

@@ -86,6 +86,13 @@ const at = (id: string): string => `/conversations/${encodeURIComponent(id)}`;
 
 export const api = {
   info: (): Promise<Info> => json("GET", "/info"),
+  // models lists what the node's engines serve.
+  models: async (): Promise<string[]> => {
+    const res = await world.fetch("/v1/models", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) });
+    if (!res.ok) throw new ApiError(res.status, "models", "", null);
+    const { data } = (await res.json()) as { data?: { id?: unknown }[] };
+    return [...new Set((data ?? []).flatMap((m) => (typeof m.id === "string" ? [m.id] : [])))].sort();
+  },
   login: async (key: string): Promise<void> => {
     await call("POST", "/session", { key });
   },
@@ -107,6 +114,9 @@ export const api = {
   },
   regenerate: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
     json("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/regenerate`, {}, key),
+  // onward asks for an answer that begins with that of a turn and goes on.
+  onward: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
+    json("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/continue`, {}, key),
   events: (id: string, after: string): string => `${base}${at(id)}/events?after=${encodeURIComponent(after || "0")}`,
   exported: (id: string, format: "md" | "json"): string => `${base}${at(id)}/export?format=${format}`,
   // renew asks for a new session where the node gives one to everybody (loopback).

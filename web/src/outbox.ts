@@ -12,12 +12,13 @@ export type Item = {
   text: string;
   edits?: string; // id of the activity that it replaces in a new branch
   parent?: string; // id of the activity that the reader saw last
-  turn?: string; // to be answered again
+  turn?: string; // to be answered again, or
+  onward?: boolean; // to be gone on with
   on?: string; // id of the activity that a reaction is to
   added?: string; // the reaction, or
   removed?: string; // the one that is taken back
   bot?: string;
-  chosen?: { system: string; params: object }; // settings of a conversation that is to be made
+  chosen?: { model: string; system: string; params: object }; // settings of a conversation that is to be made
   home?: string; // region that a conversation which is to be made belongs to, the same for all tries
   created: number;
   activity?: string; // id, once accepted
@@ -50,9 +51,10 @@ export class Outbox {
   private running = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private paused = false;
-  stored = true; // false: the browser refused to keep it
+  stored: boolean; // false: the browser refuses to keep it
 
   constructor(private readonly o: OutboxOptions) {
+    this.stored = o.store !== null;
     this.memory = this.load();
   }
 

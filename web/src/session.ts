@@ -19,7 +19,12 @@ import { speak, words } from "./words.ts";
 export type Asked = "" | "preferences" | "keys" | "settings" | "tree";
 
 // Chosen is how the answers of a conversation are made.
-export type Chosen = { system: string; params: Params };
+export type Chosen = { model: string; system: string; params: Params };
+
+const nothing: Chosen = { model: "", system: "", params: {} };
+
+// own reports whether anything is chosen at all.
+export const own = (c: Chosen): boolean => c.model !== "" || c.system !== "" || Object.keys(c.params).length > 0;
 
 // Toast is a short word about what was done, and how to undo it.
 export type Toast = { key: string; text: string; undo?: () => Promise<void> };
@@ -47,7 +52,7 @@ export class Session {
   worldOpen = recall("parley.world.open") === "1";
 
   draft = uuid(); // names the conversation that the empty page would begin
-  chosen: Chosen = { system: "", params: {} }; // for that conversation
+  chosen: Chosen = nothing; // for that conversation
   current: Open | null = null; // null: the empty page
   target = ""; // activity to show, from a search hit
   marks: string[] = []; // what the search hit on screen has in common with the question
@@ -301,17 +306,19 @@ export class Session {
       text,
       edits,
       home: c ? undefined : this.region(),
-      chosen: c || (this.chosen.system === "" && Object.keys(this.chosen.params).length === 0) ? undefined : this.chosen,
+      chosen: !c && own(this.chosen) ? this.chosen : undefined,
       parent: edits ? undefined : steps.findLast((s) => s.node.id !== "")?.node.id,
       created: Date.now(),
     });
     if (c) c.choice = follow(c.state, c.choice);
   }
 
-  again(turn: string): void {
+  // again asks for another answer; onward: for one that goes on where that of
+  // the turn ended.
+  again(turn: string, onward = false): void {
     const c = this.current;
     if (!c || this.outbox.items().some((i) => i.turn === turn && i.failed === undefined)) return;
-    this.outbox.add({ key: uuid(), kind: "regenerate", conversation: c.id, draft: "", text: "", turn, created: Date.now() });
+    this.outbox.add({ key: uuid(), kind: "regenerate", conversation: c.id, draft: "", text: "", turn, onward, created: Date.now() });
     c.choice = follow(c.state, c.choice);
   }
 
@@ -371,6 +378,7 @@ export class Session {
         ...(item.text ? { text: item.text } : {}),
       });
     }
+    if (item.onward) return api.onward(item.conversation, item.turn ?? "", item.key);
     if (item.kind === "regenerate") return api.regenerate(item.conversation, item.turn ?? "", item.key);
     const parley = { ...(item.edits ? { edits: item.edits } : {}), ...(item.parent ? { parent: item.parent } : {}) };
     const done = await api.send(item.conversation, item.key, {
@@ -397,7 +405,7 @@ export class Session {
     }
     if (this.draft === draft) {
       this.draft = uuid();
-      this.chosen = { system: "", params: {} };
+      this.chosen = nothing;
     }
   }
 

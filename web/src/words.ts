@@ -19,7 +19,7 @@ export let locale: string | undefined; // of numbers and dates; undefined: the b
 // that there is.
 export function speak(chosen: string, wanted: readonly string[] = typeof navigator === "undefined" ? [] : navigator.languages): void {
   const known = (tag: string): string => tag.toLowerCase().split("-")[0]!;
-  language = chosen in languages ? chosen : (wanted.map(known).find((l) => l in languages) ?? "en");
+  language = Object.hasOwn(languages, chosen) ? chosen : (wanted.map(known).find((l) => Object.hasOwn(languages, l)) ?? "en");
   words = languages[language]!.words;
   // Dates of a browser that speaks another form of the language stay its own.
   locale = wanted.find((w) => known(w) === language) ?? language;

@@ -154,26 +154,19 @@ export class World {
     this.again(0);
   }
 
-  // first returns the place that is ready first, null if none is.
+  // first returns the place that is ready first, null if none is. One that is
+  // not ill has a start, so that a hiccup moves nobody.
   private async first(was: string, ill: boolean): Promise<string | null> {
-    const all = this.places.filter((p) => p !== was).map((p) => this.sure(p));
-    if (!ill) {
-      // Where we are has a start, so that a hiccup moves nobody.
-      const stay = this.sure(was);
-      const start = new Promise((go) => setTimeout(go, 100));
-      all.forEach((p, i) => (all[i] = Promise.race([stay.catch(() => home), start]).then(() => p)));
-      all.push(stay);
-    }
-    try {
-      return await Promise.any(all);
-    } catch {
-      return null;
-    }
-  }
-
-  private async sure(place: string): Promise<string> {
-    if (await this.ready(place)) return place;
-    throw new Error(`${place} is not ready`);
+    const stay = ill ? Promise.resolve(false) : this.ready(was);
+    const start = Promise.race([stay, new Promise((go) => setTimeout(go, 100))]);
+    const sure = async (place: string, ready: Promise<boolean>, after?: Promise<unknown>): Promise<string> => {
+      const ok = await ready;
+      await after;
+      if (!ok) throw new Error(`${place} is not ready`);
+      return place;
+    };
+    const others = this.places.filter((p) => p !== was).map((p) => sure(p, this.ready(p), start));
+    return Promise.any([sure(was, stay), ...others]).catch(() => null);
   }
 
   // ---- what is known of the regions

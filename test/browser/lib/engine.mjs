@@ -8,7 +8,8 @@ import { pause } from "./util.mjs";
 export const numbered = (n) => Array.from({ length: n }, (_, i) => `w${i}`).join(" ") + ".";
 
 export class Engine {
-  constructor({ delay = 20, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
+  constructor({ models = ["canned-1"], delay = 20, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
+    this.models = models;
     this.delay = delay; // ms before each piece
     this.answer = answer; // of the last user message
     this.calls = 0; // answers asked for
@@ -32,7 +33,7 @@ export class Engine {
   async handle(req, res) {
     if (req.url.endsWith("/models")) {
       res.writeHead(200, { "Content-Type": "application/json" });
-      return void res.end(JSON.stringify({ object: "list", data: [{ id: "canned-1", object: "model", owned_by: "story" }] }));
+      return void res.end(JSON.stringify({ object: "list", data: this.models.map((id) => ({ id, object: "model", owned_by: "story" })) }));
     }
     if (req.method !== "POST" || !req.url.endsWith("/chat/completions")) return void res.writeHead(404, { "Content-Type": "application/json" }).end('{"error":{"message":"no such path"}}');
     let raw = "";

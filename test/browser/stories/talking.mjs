@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
+import { numbered } from "../lib/engine.mjs";
 import { equal, ok, until } from "../lib/util.mjs";
 
 export const stories = {
@@ -29,6 +30,25 @@ export const stories = {
     await clean(p, "code");
     await fits(p, "code");
     equal(p.errors.join(" "), "", "errors");
+  },
+
+  "an answer that was stopped goes on where it ended, beside the first": async (t) => {
+    const e = await t.engine({ delay: 20, answer: () => numbered(80) });
+    const n = await t.node({ engine: e.url });
+    const p = await t.page(n.url);
+    await p.say("Count");
+    await p.middle(12);
+    await p.page.click("button.stop");
+    await p.finished();
+    const before = (await p.answer()).trim();
+    ok(numbered(80).startsWith(before) && before.length < numbered(80).length, `the first answer is a part: ${before.slice(-20)}`);
+    await p.page.click("article.answer >> text=Go on");
+    await until(async () => (await p.answer()).trim().length > before.length + 10, "it goes on");
+    ok((await p.answer()).startsWith(before), "what was there stays");
+    await p.finished();
+    equal(await p.agrees({ users: 1, bots: 2 }), numbered(80), "the whole answer");
+    await p.page.click("article.answer button[aria-label='Previous version']");
+    equal((await p.answer()).trim(), before, "the first answer, as it was");
   },
 
   "thumbs land in the log, once, and can be taken back": async (t) => {
@@ -70,7 +90,7 @@ export const stories = {
 
   "instructions and parameters of a conversation reach the engine, from the first message on": async (t) => {
     const asked = [];
-    const e = await t.engine({ delay: 1 });
+    const e = await t.engine({ delay: 1, models: ["canned-1", "canned-2"] });
     const real = e.handle.bind(e);
     e.handle = async (req, res) => {
       if (req.method !== "POST") return real(req, res);
@@ -88,13 +108,14 @@ export const stories = {
       await p.page.fill("dialog input >> nth=0", temperature);
     };
     await set("Answer like a pirate.", "0.3");
+    await p.page.selectOption("dialog select", "canned-2");
     await clean(p, "the settings");
     await p.page.screenshot({ path: join(t.out, "settings.png") });
     await p.page.click("dialog button[type=submit]");
     await p.say("Hello");
     await p.finished();
-    const last = () => `${asked.at(-1).messages.find((m) => m.role === "system")?.content ?? "none"}|${asked.at(-1).temperature ?? "none"}`;
-    equal(last(), "Answer like a pirate.|0.3", "what the engine was asked");
+    const last = () => `${asked.at(-1).model}|${asked.at(-1).messages.find((m) => m.role === "system")?.content ?? "none"}|${asked.at(-1).temperature ?? "none"}`;
+    equal(last(), "canned-2|Answer like a pirate.|0.3", "what the engine was asked");
     await p.page.reload();
     await p.finished();
     await set("", "");
@@ -102,7 +123,7 @@ export const stories = {
     await until(async () => !(await p.page.$("dialog[open]")), "the dialog closes");
     await p.say("And now?");
     await p.finished(2);
-    ok(!last().includes("pirate") && last().endsWith("|none"), `what the engine is asked then: ${last()}`);
+    ok(!last().includes("pirate") && last().startsWith("canned-1|") && last().endsWith("|none"), `what the engine is asked then: ${last()}`);
     await set("x", "7");
     await p.page.click("dialog button[type=submit]");
     ok(await p.page.$("dialog[open]"), "a temperature of 7 is not taken");

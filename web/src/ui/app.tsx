@@ -3,7 +3,7 @@ import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { world } from "../api.ts";
 import type { Open } from "../open.ts";
-import type { Session } from "../session.ts";
+import { own, type Session } from "../session.ts";
 import { listen } from "../keys.ts";
 import { branched } from "../tree.ts";
 import { language, words } from "../words.ts";
@@ -102,9 +102,8 @@ export function App({ session }: { session: Session }): VNode {
 function Tools({ session, open, phone }: { session: Session; open: Open | null; phone: boolean }): VNode {
   const box = session.asked;
   const setBox = (what: "settings" | "tree" | ""): void => session.ask(what);
-  const { system, params } = session.settings(open);
-  const own = system !== "" || Object.keys(params).length > 0;
-  const label = own ? words.settingsSet : words.settings;
+  const set = own(session.settings(open));
+  const label = set ? words.settingsSet : words.settings;
   return (
     <>
       {open && !phone && branched(open.state) ? (
@@ -113,7 +112,7 @@ function Tools({ session, open, phone }: { session: Session; open: Open | null; 
         </button>
       ) : null}
       {open && phone ? null : (
-        <button type="button" class={`quiet square${own ? " own" : ""}`} aria-label={label} title={label} aria-haspopup="dialog" onClick={() => setBox("settings")}>
+        <button type="button" class={`quiet square${set ? " own" : ""}`} aria-label={label} title={label} aria-haspopup="dialog" onClick={() => setBox("settings")}>
           <Icon name="tune" />
         </button>
       )}
@@ -126,7 +125,7 @@ function Tools({ session, open, phone }: { session: Session; open: Open | null; 
 // Model says who answers.
 function Model({ session }: { session: Session }): VNode | null {
   const e = session.info?.engine;
-  const name = e?.model || e?.name;
+  const name = session.settings(session.current).model || e?.model || e?.name;
   if (!name) return null;
   return (
     <span class="model" title={[e?.name, session.info?.region, session.info?.version].filter(Boolean).join(" · ")}>

@@ -2,10 +2,10 @@
 // of it to read.
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { ApiError } from "../api.ts";
+import { api, ApiError } from "../api.ts";
 import type { Node } from "../conversation.ts";
 import type { Open } from "../open.ts";
-import type { Session } from "../session.ts";
+import { own, type Chosen, type Session } from "../session.ts";
 import { choose, outline } from "../tree.ts";
 import type { Params } from "../types.ts";
 import { words } from "../words.ts";
@@ -44,13 +44,18 @@ const shown = (n: number | undefined): string => (n === undefined ? "" : String(
 // Settings edits the system prompt and the parameters of a conversation.
 export function Settings({ session, open, onClose }: { session: Session; open: Open | null; onClose: () => void }): VNode {
   const now = session.settings(open);
+  const [model, setModel] = useState(now.model);
+  const [models, setModels] = useState<string[]>([]);
+  useEffect(() => {
+    void api.models().then(setModels, () => {}); // without them the bot's stays
+  }, []);
   const [system, setSystem] = useState(now.system);
   const [temperature, setTemperature] = useState(shown(now.params.temperature));
   const [topP, setTopP] = useState(shown(now.params.top_p));
   const [most, setMost] = useState(shown(now.params.max_tokens));
   const [problem, setProblem] = useState("");
   const [busy, setBusy] = useState(false);
-  const save = async (change: { system: string; params: Params }): Promise<void> => {
+  const save = async (change: Chosen): Promise<void> => {
     setBusy(true);
     setProblem("");
     try {
@@ -61,16 +66,28 @@ export function Settings({ session, open, onClose }: { session: Session; open: O
       setBusy(false);
     }
   };
-  const own = now.system !== "" || Object.keys(now.params).length > 0;
   return (
     <Box title={words.settingsTitle} text={words.settingsText} wide onClose={onClose}>
       <form
         onSubmit={(e) => {
           e.preventDefault();
           const params: Params = { ...now.params, temperature: number(temperature), top_p: number(topP), max_tokens: number(most) };
-          void save({ system: system.trim() === "" ? "" : system, params });
+          void save({ model, system: system.trim() === "" ? "" : system, params });
         }}
       >
+        {models.length > 1 || model !== "" ? (
+          <label>
+            {words.model}
+            <select value={model} onChange={(e) => setModel(e.currentTarget.value)}>
+              <option value="">{words.systemHint}</option>
+              {[...new Set([...models, ...(model ? [model] : [])])].map((m) => (
+                <option key={m} value={m}>
+                  {m}
+                </option>
+              ))}
+            </select>
+          </label>
+        ) : null}
         <label>
           {words.system}
           <textarea rows={6} dir="auto" maxLength={30_000} placeholder={words.systemHint} value={system} onInput={(e) => setSystem(e.currentTarget.value)} />
@@ -87,8 +104,8 @@ export function Settings({ session, open, onClose }: { session: Session; open: O
           </p>
         ) : null}
         <div class="row end">
-          {own ? (
-            <button type="button" class="button plain" disabled={busy} onClick={() => void save({ system: "", params: {} })}>
+          {own(now) ? (
+            <button type="button" class="button plain" disabled={busy} onClick={() => void save({ model: "", system: "", params: {} })}>
               {words.settingsReset}
             </button>
           ) : null}

@@ -71,6 +71,12 @@ function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Pr
                 <Icon name="again" />
               </button>
             ) : null}
+            {t && n.text !== "" && n.activity && ended(n) ? (
+              <button type="button" class="quiet" disabled={busy} onClick={() => session.again(t.id, true)}>
+                <Icon name="onward" />
+                {words.onward}
+              </button>
+            ) : null}
             {n.activity ? (
               <>
                 <button type="button" class="quiet" aria-pressed={reaction === "like"} aria-label={words.good} title={words.good} onClick={() => session.react(n.id, "like")}>
@@ -143,6 +149,11 @@ function Why({ onSend, onClose }: { onSend: (why: string) => void; onClose: () =
       </button>
     </form>
   );
+}
+
+// ended reports whether an answer was ended before its own end.
+function ended(n: Node): boolean {
+  return n.turn?.state === "stopped" || n.activity?.channelData?.parley?.finish === "length";
 }
 
 // stateOf says in words where an answer is and who gave it.
