@@ -123,6 +123,8 @@ type Meta struct {
 	Attempt int    `json:"attempt,omitempty"` // of an answer: attempts it took
 	Demo    bool   `json:"demo,omitempty"`    // not from a language model
 
+	// Continues says of an answer that its engine can write on where it ended.
+	Continues bool `json:"continues,omitempty"`
 	Understanding *Understanding `json:"understanding,omitempty"` // of a user's message
 }
 

@@ -435,7 +435,7 @@ func (a *attempt) answer(text string, end *event.Ended) (*activity.Activity, err
 	}
 	return act, act.SetMeta(activity.Meta{
 		Parent: a.v.turn.ReplyTo, Turn: a.id, Model: end.Model, Engine: end.Engine,
-		Region: a.s.opts.Log.Region(), Finish: string(end.Finish), Attempt: a.v.attempt, Demo: a.model.Demo,
+		Region: a.s.opts.Log.Region(), Finish: string(end.Finish), Attempt: a.v.attempt, Demo: a.model.Demo, Continues: a.model.Resume.Continues(),
 	})
 }
 

@@ -55,7 +55,7 @@ export class Open {
     this.reader = new Reader({
       url: () => api.events(id, (this.fresh ?? this.state).position),
       fetch: (url, init) => world.fetch(url, init),
-      quiet: () => (this.state.running().length > 0 ? 1500 : 20_000),
+      quiet: () => (this.state.running().length > 0 ? 1000 : 20_000),
       doubt: () => world.doubt(),
       most: () => (world.several() ? 500 : 2000), // elsewhere it may go on at any moment
       onMessage: (m) => this.take(m),

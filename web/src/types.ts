@@ -12,6 +12,7 @@ export type Meta = {
   finish?: string;
   attempt?: number;
   demo?: boolean;
+  continues?: boolean; // its engine can write on where it ended
 };
 
 export type Activity = {

@@ -63,8 +63,8 @@ afterEach(() => {
 function world(from: Place, o: WorldOptions = {}): World {
   const w = new World({
     origin: from.url,
-    patience: 150,
-    limit: 150,
+    patience: 400,
+    limit: 500, // enough for a busy machine
     election: 300,
     store: null,
     fetch: (url, init) => fetch(String(url).startsWith("/") ? from.url + String(url) : url, init),
@@ -110,7 +110,7 @@ test("a region that hangs is left after its time", async () => {
   const began = Date.now();
   await assert.rejects(ask(w));
   assert.equal(await ask(w), "b");
-  assert.ok(Date.now() - began < 2000, `it took ${Date.now() - began} ms`);
+  assert.ok(Date.now() - began < 4000, `it took ${Date.now() - began} ms`);
 });
 
 test("a slow answer of a living region is waited for", async () => {
@@ -119,13 +119,13 @@ test("a slow answer of a living region is waited for", async () => {
   let late = 0;
   const w = world(a, {
     fetch: async (url, init) => {
-      if (String(url) === "/api/v1/x") await new Promise((go) => setTimeout(go, (late = 600)));
+      if (String(url) === "/api/v1/x") await new Promise((go) => setTimeout(go, (late = 900)));
       return fetch(String(url).startsWith("/") ? a.url + String(url) : url, init);
     },
   });
   await w.refresh();
   assert.equal(await ask(w), "a");
-  assert.equal(late, 600);
+  assert.equal(late, 900);
   assert.ok(!w.away());
 });
 
@@ -163,7 +163,7 @@ test("where nobody is ready the page stays, and a lone node is never probed", as
   assert.ok(!w.away());
   b.kill();
   up = up.filter((p) => p !== b);
-  const lone = world(a);
+  const lone = world(a, { origin: "https://chat.example.org" }); // through a proxy
   a.status = 200;
   await lone.refresh();
   assert.ok(!lone.several());

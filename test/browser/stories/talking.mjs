@@ -33,22 +33,30 @@ export const stories = {
   },
 
   "an answer that was stopped goes on where it ended, beside the first": async (t) => {
-    const e = await t.engine({ delay: 20, answer: () => numbered(80) });
-    const n = await t.node({ engine: e.url });
+    const n = await t.node({ engine: "demo" });
     const p = await t.page(n.url);
     await p.say("Count");
     await p.middle(12);
     await p.page.click("button.stop");
     await p.finished();
     const before = (await p.answer()).trim();
-    ok(numbered(80).startsWith(before) && before.length < numbered(80).length, `the first answer is a part: ${before.slice(-20)}`);
+    ok(!/compatible server\.$/.test(before), `the first answer is a part: ${before.slice(-20)}`);
     await p.page.click("article.answer >> text=Go on");
     await until(async () => (await p.answer()).trim().length > before.length + 10, "it goes on");
     ok((await p.answer()).startsWith(before), "what was there stays");
     await p.finished();
-    equal(await p.agrees({ users: 1, bots: 2 }), numbered(80), "the whole answer");
+    ok(/compatible server\.$/.test(await p.agrees({ users: 1, bots: 2 })), "the answer is whole");
     await p.page.click("article.answer button[aria-label='Previous version']");
     equal((await p.answer()).trim(), before, "the first answer, as it was");
+    // An engine that can't is not asked to.
+    const e = await t.engine({ delay: 20, answer: () => numbered(80) });
+    const m = await t.node({ engine: e.url });
+    const q = await t.page(m.url);
+    await q.say("Count");
+    await q.middle(12);
+    await q.page.click("button.stop");
+    await q.finished();
+    ok(!(await q.page.$("article.answer >> text=Go on")), "no button for it");
   },
 
   "thumbs land in the log, once, and can be taken back": async (t) => {
@@ -119,7 +127,7 @@ export const stories = {
     await p.page.reload();
     await p.finished();
     await set("", "");
-    await p.page.click("dialog >> text=As the bot has it");
+    await p.page.click("dialog button.plain >> text=As the bot has it");
     await until(async () => !(await p.page.$("dialog[open]")), "the dialog closes");
     await p.say("And now?");
     await p.finished(2);

@@ -45,23 +45,36 @@ async function openPanel(p) {
   await p.page.waitForSelector(".world .region.here");
 }
 
-// gaps watches how long the running answer stands still.
-async function watchText(p) {
-  await p.page.evaluate(() => {
-    window.still = 0;
-    let at = performance.now();
-    let length = -1;
-    const look = () => {
-      const n = document.querySelector("article.running .md")?.textContent.length ?? -1;
-      const now = performance.now();
-      if (n !== length) {
-        if (length >= 0 && n >= 0) window.still = Math.max(window.still, now - at);
-        [at, length] = [now, n];
-      }
-      requestAnimationFrame(look);
-    };
-    look();
-  });
+// middle returns what is on screen as soon as an answer is under way: there is
+// little time, the demonstration's answers are short. From then on the page
+// measures how long the text stands still.
+async function middle(p) {
+  const found = await p.page.waitForFunction(
+    () => {
+      const text = document.querySelector("article.running .md")?.textContent ?? "";
+      const state = document.querySelector("article.running .state")?.textContent ?? "";
+      const live = document.querySelector(".region:has(.tag.live) strong")?.textContent ?? "";
+      if (text.split(/\s+/).length < 8 || !/answering from/.test(state) || live === "") return null;
+      window.still = 0;
+      let at = performance.now();
+      let length = text.length;
+      const look = () => {
+        const md = document.querySelector("article.running .md");
+        if (!md) return;
+        const now = performance.now();
+        if (md.textContent.length !== length) {
+          window.still = Math.max(window.still, now - at);
+          [at, length] = [now, md.textContent.length];
+        }
+        requestAnimationFrame(look);
+      };
+      look();
+      return { text: text.trim(), state, live };
+    },
+    null,
+    { polling: "raf", timeout: 30_000 },
+  );
+  return found.jsonValue();
 }
 
 export const stories = {
@@ -73,16 +86,13 @@ export const stories = {
     ok(/witness/.test((await card(p, "japaneast")).state), "the witness is called one");
     await clean(p, "the panel");
     await p.say("Who answers me here?");
-    await p.middle(12);
-    const state = await p.state();
-    const victim = regions.find((r) => state.includes(`answering from ${r}`));
-    ok(victim, `the bubble says who answers: ${state}`);
-    const other = regions.find((r) => r !== victim);
-    ok((await card(p, victim)).live, "the panel says that it answers now");
-    await p.page.screenshot({ path: join(t.out, "world-1440-answering.png") });
-    await watchText(p);
-    const before = (await p.answer()).trim();
+    const seen = await middle(p);
+    const victim = regions.find((r) => seen.state.includes(`answering from ${r}`));
+    ok(victim, `the bubble says who answers: ${seen.state}`);
     w.signal(victim, "SIGKILL");
+    const other = regions.find((r) => r !== victim);
+    equal(seen.live, victim, "who answers now, by the panel");
+    const before = seen.text;
     await until(async () => (await card(p, victim)).state === "down", "the panel says that it is down", 20_000);
     ok((await card(p, other)).here, "and that the other one serves this page");
     await p.finished(1, 60_000);
@@ -122,9 +132,7 @@ export const stories = {
     await openPanel(p);
     equal(await serving(p), near, "who serves the page");
     await p.say("Do you stay with me?");
-    await p.middle(12);
-    await watchText(p);
-    const before = (await p.answer()).trim();
+    const before = (await middle(p)).text;
     w.signal(near, "SIGKILL");
     p.url = w.addresses[far]; // where the story asks for the log from now on
     await until(async () => (await serving(p)) === far, "the page says that the other region serves it", 20_000);
@@ -140,8 +148,7 @@ export const stories = {
 
     await p.page.click("text=New conversation");
     await p.say("And if you hang?");
-    await p.middle(12);
-    await p.page.evaluate(() => (window.still = 0));
+    await middle(p);
     const pid = w.signal(near, "SIGSTOP");
     try {
       await until(async () => (await serving(p)) === far, "the page leaves a region that hangs", 20_000);

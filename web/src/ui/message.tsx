@@ -151,9 +151,11 @@ function Why({ onSend, onClose }: { onSend: (why: string) => void; onClose: () =
   );
 }
 
-// ended reports whether an answer was ended before its own end.
+// ended reports whether an answer was ended before its own end, and can be
+// gone on with.
 function ended(n: Node): boolean {
-  return n.turn?.state === "stopped" || n.activity?.channelData?.parley?.finish === "length";
+  const meta = n.activity?.channelData?.parley;
+  return meta?.continues === true && (n.turn?.state === "stopped" || meta.finish === "length");
 }
 
 // stateOf says in words where an answer is and who gave it.
