@@ -124,7 +124,7 @@ type Meta struct {
 	Demo    bool   `json:"demo,omitempty"`    // not from a language model
 
 	// Continues says of an answer that its engine can write on where it ended.
-	Continues bool `json:"continues,omitempty"`
+	Continues     bool           `json:"continues,omitempty"`
 	Understanding *Understanding `json:"understanding,omitempty"` // of a user's message
 }
 
