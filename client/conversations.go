@@ -118,7 +118,10 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 type NewConversation struct {
 	Bot   string `json:"bot,omitempty"`
 	Title string `json:"title,omitempty"`
-	Key   string `json:"-"` // idempotency; "" = a new one
+	// Home is the region that it belongs to; "" = the one that is reached. Only
+	// with it a try that reaches another region makes the same conversation.
+	Home string `json:"home,omitempty"`
+	Key  string `json:"-"` // idempotency; "" = a new one
 }
 
 // Create begins a conversation.

@@ -112,7 +112,7 @@ export const stories = {
     await p.agrees({ users: 2, bots: 2 });
     const path = new URL(p.page.url()).pathname;
     const storageState = await p.context.storageState();
-    for (const [width, height, dark] of [[390, 844, false], [390, 844, true], [768, 1024, false], [1440, 900, true]]) {
+    for (const [width, height, dark] of [[390, 844, true], [768, 1024, false]]) {
       const context = await t.browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", storageState, hasTouch: width < 500 });
       const q = await t.page(w.url, { context, path });
       await q.finished(2);

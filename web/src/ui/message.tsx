@@ -186,7 +186,7 @@ function Clock({ at }: { at: string }): VNode | null {
   const today = d.toDateString() === new Date().toDateString();
   const short = today ? { timeStyle: "short" as const } : { dateStyle: "medium" as const, timeStyle: "short" as const };
   return (
-    <time class="clock" dateTime={at} title={d.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" })}>
+    <time class="clock" dir="auto" dateTime={at} title={d.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" })}>
       {d.toLocaleString(locale, short)}
     </time>
   );
