@@ -244,14 +244,16 @@ export const stories = {
   },
 
   "the reader's place is kept while an answer comes": async (t) => {
-    const e = await t.engine({ delay: 8, answer: () => Array.from({ length: 120 }, (_, i) => `Paragraph ${i} with a few words in it.`).join("\n\n") });
+    const e = await t.engine({ delay: 8, answer: () => Array.from({ length: 240 }, (_, i) => `Paragraph ${i} with a few words in it.`).join("\n\n") });
     const n = await t.node({ engine: e.url });
     const p = await t.page(n.url);
     await p.say("A long one");
     await until(() => p.page.evaluate(() => (document.querySelector(".scroll")?.scrollTop ?? 0) > 200), "the end is followed");
     await p.page.hover(".scroll");
+    // On a busy machine the wheel turns late: nothing is measured before it has.
+    await p.page.evaluate(() => document.querySelector(".scroll").addEventListener("wheel", () => setTimeout(() => (window.wheeled = true), 200), { once: true, passive: true }));
     await p.page.mouse.wheel(0, -150);
-    await pause(100);
+    await until(() => p.page.evaluate(() => window.wheeled), "the wheel has turned");
     const place = () => p.page.evaluate(() => document.querySelector(".scroll").scrollTop);
     const at = await place();
     const height = await p.page.evaluate(() => document.querySelector(".scroll").scrollHeight);
