@@ -128,6 +128,7 @@ func branches(t *testing.T, c *caller) {
 	turn := said.text("turn")
 	c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "delta" })
 	c.with("Idempotency-Key", "r").ok(409, "POST", path+"/turns/"+turn+"/regenerate", "")
+	c.ok(409, "POST", path+"/turns/"+turn+"/continue", "")
 	c.ok(202, "POST", path+"/turns/"+turn+"/stop", "")
 	c.until("GET", path+"/events", "", turnIs(turn, "stopped"))
 	c.ok(202, "POST", path+"/turns/"+turn+"/stop", "")
@@ -141,6 +142,9 @@ func branches(t *testing.T, c *caller) {
 	c.ok(202, "POST", path+"/turns/"+edit.text("turn")+"/stop", "")
 	c.ok(404, "POST", path+"/activities", `{"type":"message","text":"x","channelData":{"parley":{"edits":"a0"}}}`)
 	c.ok(404, "POST", path+"/turns/t0/stop", "")
+	c.ok(202, "POST", path+"/turns/"+turn+"/continue", "")
+	c.ok(404, "POST", path+"/turns/t0/continue", "")
+	c.with("Idempotency-Key", strings.Repeat("k", 256)).bad(400, "POST", path+"/turns/"+turn+"/continue", "")
 	c.ok(404, "POST", path+"/turns/t0/regenerate", "")
 	c.with("Idempotency-Key", strings.Repeat("k", 256)).bad(400, "POST", path+"/turns/"+turn+"/regenerate", "")
 }

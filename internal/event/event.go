@@ -116,16 +116,16 @@ type Said struct {
 
 // Turn asks for an answer.
 type Turn struct {
-	ID       string     `json:"id"`
-	ReplyTo  string     `json:"replyTo"`            // id of the activity to answer
-	Position int        `json:"position,omitempty"` // turns before it in the node's queue when it was accepted
+	ID       string `json:"id"`
+	ReplyTo  string `json:"replyTo"`            // id of the activity to answer
+	Position int    `json:"position,omitempty"` // turns before it in the node's queue when it was accepted
 	// Continues is the turn whose answer this one begins with, to write on where
 	// that ended.
 	Continues string     `json:"continues,omitempty"`
 	Model     string     `json:"model,omitempty"`  // "" = the bot's
 	System    *string    `json:"system,omitempty"` // nil = the bot's
-	Params   *lm.Params `json:"params,omitempty"`   // nil = the bot's
-	Resume   lm.Policy  `json:"resume,omitempty"`   // "" = the bot's, then the engine's
+	Params    *lm.Params `json:"params,omitempty"` // nil = the bot's
+	Resume    lm.Policy  `json:"resume,omitempty"` // "" = the bot's, then the engine's
 	// Context stands before the activity in the prompt, in this turn and in
 	// those that follow it: what an API client gave as earlier messages.
 	Context []lm.Message `json:"context,omitempty"`
