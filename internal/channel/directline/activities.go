@@ -145,12 +145,12 @@ const (
 func rest(mark string, now time.Time) time.Duration {
 	var (
 		pos, at int64
-		n       time.Duration
+		n       int
 	)
 	if _, err := fmt.Sscanf(mark, "%d-%d-%d", &pos, &n, &at); err != nil {
 		return 0
 	}
-	whole := min(max(n, 0), mostPolled) * showing
+	whole := time.Duration(min(max(n, 0), mostPolled)) * showing
 	return min(max(time.UnixMilli(at).Add(whole).Sub(now), 0), whole)
 }
 
