@@ -16,8 +16,8 @@ type Group struct {
 // MostGrouped bounds the texts that Groups compares: each with each.
 const MostGrouped = 4000
 
-// alike is how near two texts of a group are, as the cosine of their points;
-// chosen on training lines (docs/benchmarks/nlu.md).
+// alike is how near two texts of a group are, as the cosine of their points.
+// It was chosen by hand, looking at groups.
 const alike = 0.5
 
 // Groups sorts texts by likeness, the largest group first. It takes the text
