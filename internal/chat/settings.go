@@ -15,11 +15,8 @@ import (
 // every prompt.
 const maxSystem = 32 << 10
 
-// What stops an answer in a conversation.
-const (
-	mostStops   = 16
-	longestStop = 200
-)
+// longestStop bounds a text that stops an answer, in bytes.
+const longestStop = 200
 
 func (s *Service) checkSet(ctx context.Context, c event.Set) error {
 	if c.System != nil && (len(*c.System) > maxSystem || !utf8.ValidString(*c.System)) {
@@ -40,28 +37,12 @@ func (s *Service) checkSet(ctx context.Context, c event.Set) error {
 	if p.MaxTokens < 0 || p.MaxTokens > 1<<20 {
 		return fault.New(fault.Invalid, "max_tokens must be from 1 to %d", 1<<20)
 	}
-	if len(p.Stop) > mostStops {
-		return fault.New(fault.Invalid, "at most %d texts can stop an answer", mostStops)
+	if name, why := p.OutOfRange(); name != "" {
+		return fault.New(fault.Invalid, "%s", why)
 	}
 	for _, text := range p.Stop {
 		if text == "" || len(text) > longestStop {
 			return fault.New(fault.Invalid, "a text in \"stop\" has 1 to %d bytes", longestStop)
-		}
-	}
-	for _, x := range []struct {
-		name     string
-		value    *float64
-		from, to float64
-	}{
-		{"temperature", p.Temperature, 0, 2},
-		{"top_p", p.TopP, 0, 1},
-		{"min_p", p.MinP, 0, 1},
-		{"repeat_penalty", p.RepeatPenalty, 0, 2},
-		{"presence_penalty", p.PresencePenalty, -2, 2},
-		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
-	} {
-		if x.value != nil && (*x.value < x.from || *x.value > x.to) {
-			return fault.New(fault.Invalid, "%s must be from %g to %g", x.name, x.from, x.to)
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ package lm
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 )
 
 // Engine generates text. One Engine may hold many answers at once; every
@@ -153,6 +154,37 @@ type Params struct {
 	Stop             []string        `json:"stop,omitempty"`
 	Schema           json.RawMessage `json:"schema,omitempty"`  // JSON schema the answer must satisfy
 	Grammar          string          `json:"grammar,omitempty"` // GBNF; engines without grammars say Unsupported
+}
+
+// MostStops is how many texts may stop an answer.
+const MostStops = 16
+
+// OutOfRange names a sampling parameter that no engine takes and says what is
+// wrong with it; "" if there is none.
+func (p Params) OutOfRange() (name, why string) {
+	for _, x := range []struct {
+		name     string
+		value    *float64
+		min, max float64
+	}{
+		{"temperature", p.Temperature, 0, 2},
+		{"top_p", p.TopP, 0, 1},
+		{"min_p", p.MinP, 0, 1},
+		{"repeat_penalty", p.RepeatPenalty, 0, 10},
+		{"presence_penalty", p.PresencePenalty, -2, 2},
+		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
+	} {
+		if x.value != nil && (*x.value < x.min || *x.value > x.max) {
+			return x.name, fmt.Sprintf("%s must be between %v and %v", x.name, x.min, x.max)
+		}
+	}
+	switch {
+	case p.TopK != nil && *p.TopK < 0:
+		return "top_k", "top_k must not be negative"
+	case len(p.Stop) > MostStops:
+		return "stop", fmt.Sprintf("there may be %d stop strings at most", MostStops)
+	}
+	return "", ""
 }
 
 // Over returns p with what it leaves open taken from base.

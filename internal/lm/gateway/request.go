@@ -244,27 +244,8 @@ func (in *wireRequest) params(op Op) (lm.Params, error) {
 	if p.RepeatPenalty == nil {
 		p.RepeatPenalty = in.Repetition
 	}
-	for _, c := range []struct {
-		name     string
-		v        *float64
-		min, max float64
-	}{
-		{"temperature", p.Temperature, 0, 2},
-		{"top_p", p.TopP, 0, 1},
-		{"min_p", p.MinP, 0, 1},
-		{"repeat_penalty", p.RepeatPenalty, 0, 10},
-		{"presence_penalty", p.PresencePenalty, -2, 2},
-		{"frequency_penalty", p.FrequencyPenalty, -2, 2},
-	} {
-		if c.v != nil && (*c.v < c.min || *c.v > c.max) {
-			return p, about(c.name, bad("%s must be between %v and %v", c.name, c.min, c.max))
-		}
-	}
-	if p.TopK != nil && *p.TopK < 0 {
-		return p, about("top_k", bad("top_k must not be negative"))
-	}
-	if len(p.Stop) > 16 {
-		return p, about("stop", bad("there may be 16 stop strings at most"))
+	if name, why := p.OutOfRange(); name != "" {
+		return p, about(name, bad("%s", why))
 	}
 	limit := in.MaxTokens
 	if in.MaxCompletion != nil {

@@ -134,11 +134,7 @@ func (s *Store) makeFile() error {
 // prepare migrates, compiles the writer's statements and finishes a scrub that
 // a crash cut short: what a Delete left in the write-ahead log.
 func (s *Store) prepare(ctx context.Context) error {
-	if err := s.migrate(ctx); err != nil {
-		return err
-	}
-	// Only now is it known that the file is ours. The mode stays with the file.
-	if _, err := s.write.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return err
 	}
 	if err := s.stmt.compile(ctx, s.write); err != nil {
@@ -146,6 +142,27 @@ func (s *Store) prepare(ctx context.Context) error {
 	}
 	s.scrub(ctx)
 	return nil
+}
+
+// settle brings the file into the form that this version wants, beside others
+// who may be doing the same. SQLite waits for them, but not while one of them
+// changes the mode or is the last to close the file.
+func (s *Store) settle(ctx context.Context) error {
+	for late := time.Now().Add(busyTimeout); ; {
+		err := s.migrate(ctx)
+		if err == nil { // only now is it known that the file is ours; the mode stays with the file
+			_, err = s.write.ExecContext(ctx, `PRAGMA journal_mode = WAL`)
+		}
+		var lite *driver.Error
+		if !errors.As(err, &lite) || lite.Code()&0xff != lib.SQLITE_BUSY || time.Now().After(late) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Close writes what is left in the write-ahead log into the file and closes it.
