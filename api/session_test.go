@@ -178,6 +178,7 @@ func following(t *testing.T, c *caller) {
 	c.with("Last-Event-ID", "x").bad(400, "GET", path+"/events", "")
 	c.bad(400, "GET", path+"/events?after=-1", "")
 	c.with("Parley-Position", "x").bad(400, "GET", path, "")
+	c.with("Parley-Position", "").bad(400, "GET", path, "")
 	c.with("Parley-Position", "x").bad(400, "GET", path+"/activities", "")
 	c.ok(200, "PATCH", path, `{"title":"Another"}`)
 	c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "title" && strings.Contains(e.data, "Another") })

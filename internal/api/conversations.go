@@ -29,7 +29,8 @@ const (
 func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
 	id := r.PathValue("id")
 	var seen uint64
-	if v := r.Header.Get(positionHeader); v != "" {
+	if len(r.Header.Values(positionHeader)) > 0 {
+		v := r.Header.Get(positionHeader)
 		var err error
 		if seen, err = strconv.ParseUint(v, 10, 64); err != nil {
 			return nil, fault.New(fault.Invalid, "%s must be a position in this conversation (a whole number), not %q", positionHeader, v)

@@ -36,6 +36,9 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) error {
 	return s.take(w, r, c, id, a, digest(a))
 }
 
+// mostKey bounds an Idempotency-Key.
+const mostKey = 255
+
 // take stores what a client said and answers with its id.
 func (s *Server) take(w http.ResponseWriter, r *http.Request, c caller, id string, a activity.Activity, key string) error {
 	from, err := c.speaker(a.From)
@@ -46,7 +49,9 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, c caller, id strin
 	if key != "" {
 		key = from.ID + "\x00" + key
 	}
-	if k := r.Header.Get("Idempotency-Key"); k != "" && len(k) <= 255 {
+	if k := r.Header.Get("Idempotency-Key"); len(k) > mostKey {
+		return fault.New(fault.Invalid, "the Idempotency-Key must have at most %d characters", mostKey)
+	} else if k != "" {
 		key = "header\x00" + from.ID + "\x00" + k
 	}
 	var pos uint64

@@ -126,9 +126,26 @@ func (s *Server) routes() {
 	s.handle("POST /v3/directline/conversations/{id}/upload", s.upload)
 	s.handle("GET /v3/directline/attachments/{id}/{file}/{name}", s.download)
 	s.handle("GET /v3/directline/session/getsessionid", s.session)
-	s.handle("/v3/directline/", func(_ http.ResponseWriter, r *http.Request) error {
+	s.handle(Base+"/", s.none)
+}
+
+// none answers what no route does: with 405 if another method has one.
+func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
+	allow := []string{}
+	for _, m := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := s.mux.Handler(other); pattern != Base+"/" {
+			allow = append(allow, m)
+		}
+	}
+	if len(allow) == 0 {
 		return fault.New(fault.NotFound, "there is nothing at %s %s", r.Method, r.URL.Path)
-	})
+	}
+	w.Header().Set("Allow", strings.Join(append(allow, http.MethodOptions), ", "))
+	return writeJSON(w, http.StatusMethodNotAllowed, map[string]any{"error": map[string]string{
+		"code": "MethodNotAllowed", "message": r.Method + " is not for this address, " + strings.Join(allow, " and ") + " only",
+	}})
 }
 
 func (s *Server) handle(pattern string, f func(http.ResponseWriter, *http.Request) error) {

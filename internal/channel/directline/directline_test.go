@@ -100,7 +100,7 @@ func TestStatuses(t *testing.T) {
 		{"an odd watermark", "GET", path + "/activities?watermark=1e3", tok.Token, "", 400},
 		{"an odd watermark", "GET", path + "/activities?watermark=99999999999999999999", tok.Token, "", 400},
 		{"no such path", "GET", "/nope", tok.Token, "", 404},
-		{"no such method", "DELETE", "/conversations", tok.Token, "", 404},
+		{"no such method", "DELETE", "/conversations", tok.Token, "", 405},
 		{"an upload of nothing", "POST", path + "/upload", tok.Token, "", 400},
 	} {
 		a := c.do(x.method, x.path, x.key, x.body)
