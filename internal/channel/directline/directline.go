@@ -126,7 +126,7 @@ func (s *Server) routes() {
 	s.handle("POST /v3/directline/conversations/{id}/upload", s.upload)
 	s.handle("GET /v3/directline/attachments/{id}/{file}/{name}", s.download)
 	s.handle("GET /v3/directline/session/getsessionid", s.session)
-	s.handle(Base+"/", s.none)
+	s.handle("/v3/directline/", s.none)
 }
 
 // none answers what no route does: with 405 if another method has one.
@@ -135,7 +135,7 @@ func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
 	for _, m := range []string{http.MethodGet, http.MethodPost} {
 		other := r.Clone(r.Context())
 		other.Method = m
-		if _, pattern := s.mux.Handler(other); pattern != Base+"/" {
+		if _, pattern := s.mux.Handler(other); pattern != "/v3/directline/" {
 			allow = append(allow, m)
 		}
 	}
