@@ -255,16 +255,3 @@ func Secret(ctx context.Context, v Values) ([]byte, error) {
 	}
 	return hex.DecodeString(string(b))
 }
-
-type userKey struct{}
-
-// With returns the request with its user, for handlers behind the guard.
-func With(r *http.Request, user string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), userKey{}, user))
-}
-
-// From returns the user that With noted, or "".
-func From(ctx context.Context) string {
-	user, _ := ctx.Value(userKey{}).(string)
-	return user
-}

@@ -437,7 +437,7 @@ type (
 const framesPerEntry = 8
 
 // PositionOf is the position behind all frames that an entry can make.
-func PositionOf(seq uint64) uint64 { return seq*framesPerEntry + framesPerEntry - 1 }
+func PositionOf(seq uint64) uint64 { return Position(seq, framesPerEntry-1) }
 
 // SeqOf returns the entry that a position belongs to.
 func SeqOf(pos uint64) uint64 { return pos / framesPerEntry }
