@@ -35,13 +35,20 @@ func titled(conversation, title string, expect *uint64, prev uint64) event.Appen
 	}
 }
 
+// readAll asks again for as long as the log says "try again": a replica that
+// was cut off is behind for a moment.
 func readAll(t *testing.T, l *eventlog.Log, conversation string, after uint64) []event.Entry {
 	t.Helper()
-	var got []event.Entry
-	if err := l.Read(t.Context(), conversation, after, func(e event.Entry) error { got = append(got, e); return nil }); err != nil {
-		t.Fatal(err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var got []event.Entry
+		err := l.Read(t.Context(), conversation, after, func(e event.Entry) error { got = append(got, e); return nil })
+		if err == nil {
+			return got
+		}
+		if !fault.Is(err, fault.Unavailable) || time.Now().After(end) {
+			t.Fatal(err)
+		}
 	}
-	return got
 }
 
 func titles(entries []event.Entry) []string {
