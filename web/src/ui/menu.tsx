@@ -1,7 +1,7 @@
 // What can be done with a conversation: a small menu, and the question that it
 // leads to.
 import type { VNode } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api, ApiError } from "../api.ts";
 import type { Session } from "../session.ts";
 import { branched } from "../tree.ts";
@@ -25,29 +25,31 @@ export function More({ session, id, title, label, tools }: Props): VNode {
   const button = useRef<HTMLButtonElement>(null);
   const menu = useRef<HTMLDivElement>(null);
   const name = useId();
-  useEffect(() => {
-    if (!open) return;
+  // Before the next key: who types fast has pressed one by the time of an effect.
+  useLayoutEffect(() => {
     const m = menu.current;
-    const b = button.current?.getBoundingClientRect();
-    if (m && b) {
-      // On the page's top layer would be nicer; fixed is enough, and older
-      // browsers know it.
-      const w = m.offsetWidth;
-      m.style.left = `${Math.max(8, Math.min(b.right - w, innerWidth - w - 8))}px`;
+    if (!open || !m) return;
+    // On the page's top layer would be nicer; fixed is enough, and older
+    // browsers know it.
+    const place = (): void => {
+      const b = button.current?.getBoundingClientRect();
+      if (!b || b.bottom < 0 || b.top > innerHeight) return setOpen(false);
+      m.style.left = `${Math.max(8, Math.min(b.right - m.offsetWidth, innerWidth - m.offsetWidth - 8))}px`;
       m.style.top = `${Math.min(b.bottom + 4, innerHeight - m.offsetHeight - 8)}px`;
-      m.querySelector<HTMLElement>("a,button")?.focus();
-    }
+    };
     const away = (e: Event): void => {
-      if (e.target instanceof globalThis.Node && (m?.contains(e.target) || button.current?.contains(e.target))) return;
+      if (e.target instanceof globalThis.Node && (m.contains(e.target) || button.current?.contains(e.target))) return;
       setOpen(false);
     };
+    place();
+    m.querySelector<HTMLElement>("a,button")?.focus();
     addEventListener("pointerdown", away, true);
-    addEventListener("scroll", away, true);
-    addEventListener("resize", away);
+    addEventListener("scroll", place, true);
+    addEventListener("resize", place);
     return () => {
       removeEventListener("pointerdown", away, true);
-      removeEventListener("scroll", away, true);
-      removeEventListener("resize", away);
+      removeEventListener("scroll", place, true);
+      removeEventListener("resize", place);
     };
   }, [open]);
   const close = (): void => {
