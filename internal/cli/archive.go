@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/progress"
 	"github.com/parleyhq/parley/internal/store/sqlite"
@@ -142,6 +143,9 @@ func addTree(ctx context.Context, tw *tar.Writer, m manifest, base, dir string) 
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if e.IsDir() && e.Name() == eventlog.TwinDir { // a second copy of the rest
+			return fs.SkipDir
 		}
 		if !e.Type().IsRegular() {
 			return nil

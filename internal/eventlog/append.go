@@ -147,7 +147,7 @@ func (l *Log) committer(stream string) (appender, error) {
 	if l.closed {
 		return nil, errClosed
 	}
-	var c appender = newCommitter(l)
+	var c appender = newCommitter(l, stream)
 	if l.cluster != nil {
 		var err error
 		if c, err = newReplicator(l, stream); err != nil {

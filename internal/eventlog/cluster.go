@@ -302,6 +302,8 @@ func (l *Log) join(ctx context.Context) error {
 		return err
 	}
 	l.done.Go(func() { l.watchServer(run) })
+	l.done.Go(func() { l.watchFiles(run) })
+	l.done.Go(func() { l.settleAside(run) })
 	failed := make(chan error, 1)
 	l.done.Go(func() {
 		if err := l.ensureAll(run); err != nil {

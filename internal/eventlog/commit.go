@@ -22,6 +22,7 @@ import (
 // entries on it is quicker, at 64 eight times, at 256 twenty times).
 type committer struct {
 	l      *Log
+	name   string // of the stream
 	in     chan *pending
 	landed chan int      // places that became free
 	stop   chan struct{} // closed by Close
@@ -64,8 +65,8 @@ func (p *pending) wait(ctx context.Context) (event.Receipt, error) {
 	}
 }
 
-func newCommitter(l *Log) *committer {
-	return &committer{l: l, in: make(chan *pending, 1024), landed: make(chan int, window+1), stop: make(chan struct{})}
+func newCommitter(l *Log, stream string) *committer {
+	return &committer{l: l, name: stream, in: make(chan *pending, 1024), landed: make(chan int, window+1), stop: make(chan struct{})}
 }
 
 func (c *committer) close() { close(c.stop) }
@@ -145,6 +146,7 @@ func (c *committer) single(p *pending) {
 	go func() {
 		select {
 		case ack := <-future.Ok():
+			c.l.double(c.name, ack.Sequence)
 			p.done <- outcome{seq: ack.Sequence}
 		case err := <-future.Err():
 			p.done <- outcome{err: appendFault(err)}
@@ -161,6 +163,7 @@ func (c *committer) batch(ps []*pending) {
 	var refused *jetstream.APIError
 	switch {
 	case err == nil:
+		c.l.double(c.name, last)
 		for i, p := range ps {
 			p.done <- outcome{seq: last - uint64(len(ps)-1-i)}
 		}
@@ -186,6 +189,7 @@ func (c *committer) alone(p *pending) {
 		p.done <- outcome{err: appendFault(err)}
 		return
 	}
+	c.l.double(c.name, ack.Sequence)
 	p.done <- outcome{seq: ack.Sequence}
 }
 

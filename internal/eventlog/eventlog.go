@@ -27,6 +27,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/internal/atomicfile"
+	"github.com/parleyhq/parley/internal/eventlog/rot"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -41,6 +42,8 @@ type Options struct {
 	// Cluster makes the log one that several nodes hold together; nil = this
 	// node alone.
 	Cluster *Cluster
+	// Scrub is how often all files are read, in search of damage; 0 = 24 h.
+	Scrub time.Duration
 	// MemoryOnly skips fsync. Only for tests of things that aren't about
 	// durability.
 	MemoryOnly bool
@@ -63,10 +66,15 @@ type Log struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 	outage atomic.Pointer[string] // why the engine is down, nil while it is up
+	ledger *rot.Ledger
+	rotten atomic.Bool // a scrub found damage: the server must start again
 
-	mu         sync.Mutex // guards committers, closed
+	mu         sync.Mutex // guards all below
 	committers map[string]appender
 	closed     bool
+	twins      map[string]*rot.Twin // of a node that is alone, by stream
+	horizons   map[string]*horizon  // of a node that is alone, by stream
+	integrity  Integrity
 }
 
 const (
@@ -94,19 +102,29 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	if opts.Reserve == 0 {
 		opts.Reserve = 64 << 20
 	}
+	if opts.Scrub == 0 {
+		opts.Scrub = scrubEvery
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	l := &Log{opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve}, committers: map[string]appender{}, joined: make(chan struct{})}
+	l := &Log{
+		opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve},
+		committers: map[string]appender{}, twins: map[string]*rot.Twin{}, horizons: map[string]*horizon{}, joined: make(chan struct{}),
+	}
+	l.ledger = l.keepsakes()
 	if opts.Cluster != nil {
 		c, err := opts.Cluster.validate(opts)
 		if err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
 		l.cluster = c
+	}
+	if err := l.mendSmall(); err != nil {
+		return nil, err
 	}
 	if err := l.checkMode(); err != nil {
 		return nil, err
@@ -140,6 +158,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = cancel
 	l.done.Go(func() { l.watchServer(run) })
+	l.done.Go(func() { l.watchFiles(run) })
 	return l, nil
 }
 
@@ -164,7 +183,7 @@ func (l *Log) Close() error {
 		s.Shutdown()
 		s.WaitForShutdown()
 	}
-	return nil
+	return l.noteStopped()
 }
 
 // Region returns the home region of conversations that begin here.
@@ -181,6 +200,9 @@ func (l *Log) InProcessConn() (net.Conn, error) {
 }
 
 func (l *Log) startServer(ctx context.Context) error {
+	if err := l.mend(ctx); err != nil {
+		return err
+	}
 	o := &server.Options{
 		ServerName:            serverPrefix + l.opts.Node,
 		DontListen:            true,
@@ -247,6 +269,10 @@ func (l *Log) watchServer(ctx context.Context) {
 		}
 		s := l.srv.Load()
 		off := !s.Running() || !s.JetStreamEnabled()
+		if l.rotten.Swap(false) {
+			l.down("files of the log are damaged; it starts again and puts them right")
+			off = true
+		}
 		if !off && l.cluster != nil {
 			continue // a replica that falls behind is not down: see State
 		}
@@ -274,6 +300,9 @@ func (l *Log) watchServer(ctx context.Context) {
 		_ = l.nc.ForceReconnect() // fails only on a closed connection
 		l.outage.Store(nil)
 		l.lg.Info("log is up again")
+		if l.cluster != nil {
+			l.done.Go(func() { l.settleAside(ctx) })
+		}
 	}
 }
 
@@ -325,7 +354,7 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 		name := s.name
 		want = append(want, name)
 		_, err := l.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name) {
+		if errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name) && !l.hasBlocks(name) {
 			return fault.New(fault.Unavailable, "the log's stream %s was here before and is gone: the files below %s are damaged or were removed. "+
 				"Restore them (parley store restore), or move the directory away to begin anew", name, l.opts.Dir)
 		}
@@ -344,6 +373,11 @@ func (l *Log) ensureStreams(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("open stream %s: %w", name, err)
 		}
+		last, err := l.Last(ctx, name)
+		if err != nil {
+			return fmt.Errorf("open stream %s: %w", name, err)
+		}
+		l.horizonOf(name).reach(last) // mend has flushed it
 	}
 	if l.kv, err = l.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: 1}); err != nil {
 		return fmt.Errorf("open key-value bucket: %w", err)

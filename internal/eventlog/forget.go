@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,7 +30,14 @@ func (l *Log) Forget(ctx context.Context, conversation string, keep uint64) erro
 	}); err != nil {
 		return err
 	}
-	if err := erase(ctx, stream, conversation, seqs); err != nil {
+	if l.cluster != nil {
+		err = erase(ctx, stream, conversation, seqs)
+	} else {
+		err = l.twin(l.StreamOf(conversation)).Forget(strings.TrimSuffix(subject(conversation, ""), "."), func() error {
+			return erase(ctx, stream, conversation, seqs)
+		})
+	}
+	if err != nil {
 		return err
 	}
 	if err := l.erased(ctx, conversation, keep); err != nil {

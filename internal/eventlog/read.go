@@ -232,6 +232,12 @@ func (l *Log) Follow(ctx context.Context, stream string, after uint64, each func
 					more = false
 				}
 			}
+			if err := l.safe(ctx, stream, batch[len(batch)-1].Seq); err != nil {
+				return readFault(err)
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
 			if err := each(batch); err != nil {
 				return err
 			}

@@ -108,7 +108,10 @@ func (l *Log) write(key string, do func() error) error {
 	}
 	err := do()
 	if err == nil {
-		return nil
+		if l.cluster == nil { // a value in the place of another may leave nothing of a block
+			err = l.twin("KV_" + kvBucket).Refresh()
+		}
+		return err
 	}
 	known := appendFault(err)
 	if errors.Is(err, jetstream.ErrKeyExists) || fault.Is(known, fault.Conflict) {

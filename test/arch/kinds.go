@@ -86,7 +86,7 @@ func Rooms() []Room {
 
 		{"internal/edge/gslb", Adapter, "DNS"},
 		{"internal/edge/front", Adapter, "HTTP towards the regions"},
-		{"internal/eventlog", Adapter, "NATS JetStream"},
+		{"internal/eventlog/...", Adapter, "NATS JetStream, and its files"},
 		{"internal/tlscert", Adapter, "X.509"},
 		{"internal/eventlog/link", Adapter, "TCP with a distance, for worlds on one machine"},
 		{"internal/store/sqlite", Adapter, "SQLite"},
@@ -131,6 +131,7 @@ type Owner struct {
 func Owners() []Owner {
 	return []Owner{
 		{Import: "github.com/nats-io/", Rooms: []string{"internal/eventlog"}},
+		{Import: "github.com/minio/highwayhash", Rooms: []string{"internal/eventlog/rot"}},
 		{Import: "modernc.org/", Rooms: []string{"internal/store/sqlite"}},
 		{Import: "github.com/ebitengine/purego", Rooms: []string{"internal/lm/llama/..."}},
 		{Import: "github.com/prometheus/", Rooms: []string{"internal/telemetry"}},
