@@ -25,24 +25,31 @@ type statements struct {
 func (st *statements) all() map[**sql.Stmt]string {
 	return map[**sql.Stmt]string{
 		&st.position:     `SELECT seq FROM positions WHERE stream = ?`,
-		&st.setPosition:  `INSERT OR REPLACE INTO positions (stream, seq, sum) VALUES (?, ?, ?)`,
+		&st.setPosition:  `INSERT OR REPLACE INTO positions (stream, seq, sum, crc) VALUES (?1, ?2, ?3, row_crc(?1, ?2, ?3))`,
 		&st.conversation: `SELECT num, owner FROM conversations WHERE id = ?`,
-		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated, crc)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, row_crc(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12))
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, bot = excluded.bot, channel = excluded.channel,
 				title = excluded.title, chosen = excluded.chosen, hidden = excluded.hidden, pinned = excluded.pinned,
-				archived = excluded.archived, trashed = excluded.trashed, updated = max(updated, excluded.updated)`,
-		&st.moveSearch:  `UPDATE search SET owner = ? WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
-		&st.chosenTitle: `UPDATE conversations SET title = ?1, chosen = (?1 <> '') WHERE id = ?2`,
-		&st.autoTitle:   `UPDATE conversations SET title = ?1 WHERE id = ?2 AND chosen = 0`,
-		&st.mark: `UPDATE conversations SET pinned = coalesce(?2, pinned), archived = coalesce(?3, archived), trashed = coalesce(?4, trashed)
+				archived = excluded.archived, trashed = excluded.trashed, updated = max(updated, excluded.updated),
+				crc = row_crc(id, excluded.owner, excluded.bot, excluded.channel, excluded.title, excluded.chosen, excluded.hidden,
+					excluded.pinned, excluded.archived, excluded.trashed, created, max(updated, excluded.updated))`,
+		&st.moveSearch: `UPDATE search SET owner = ? WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
+		&st.chosenTitle: `UPDATE conversations SET title = ?1, chosen = (?1 <> ''),
+			crc = row_crc(id, owner, bot, channel, ?1, ?1 <> '', hidden, pinned, archived, trashed, created, updated) WHERE id = ?2`,
+		&st.autoTitle: `UPDATE conversations SET title = ?1,
+			crc = row_crc(id, owner, bot, channel, ?1, chosen, hidden, pinned, archived, trashed, created, updated) WHERE id = ?2 AND chosen = 0`,
+		&st.mark: `UPDATE conversations SET pinned = coalesce(?2, pinned), archived = coalesce(?3, archived), trashed = coalesce(?4, trashed),
+			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, coalesce(?2, pinned), coalesce(?3, archived), coalesce(?4, trashed), created, updated)
 			WHERE id = ?1`,
-		&st.putActivity: `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body) VALUES (?, ?, ?, ?, ?)`,
+		&st.putActivity: `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, row_crc(?1, ?2, ?3, ?4, ?5))`,
 		&st.putSearch:   `INSERT INTO search (rowid, owner, words) VALUES (?, ?, ?)`,
-		&st.touch:       `UPDATE conversations SET updated = ?1 WHERE num = ?2 AND updated < ?1`,
+		&st.touch: `UPDATE conversations SET updated = ?1,
+			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, ?1) WHERE num = ?2 AND updated < ?1`,
 		&st.putTurn: `INSERT OR REPLACE INTO turns (conversation, id, seq, reply_to, attempt, claim, state, open, finish, code, error,
-				prompt, completion, cached, model, engine, updated)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				prompt, completion, cached, model, engine, updated, crc)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+				row_crc(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17))`,
 		&st.words:      `SELECT owner || ' ' || words FROM search WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
 		&st.dropSearch: `DELETE FROM search WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
 		&st.dropActs:   `DELETE FROM activities WHERE conversation = ?`,

@@ -33,7 +33,7 @@ func (s *Store) Dump(ctx context.Context, each func(line string) error) error {
 		row   func(scan func(...any) error) (store.Row, error)
 	}{
 		{`SELECT ` + conversationColumns + ` FROM conversations ORDER BY id`, dumpConversation},
-		{`SELECT c.id, a.seq, a.at, a.body FROM activities a JOIN conversations c ON c.num = a.conversation ORDER BY c.id, a.seq, a.id`, dumpActivity},
+		{`SELECT c.id, a.seq, a.at, a.body, ` + activityWhole + ` FROM activities a JOIN conversations c ON c.num = a.conversation ORDER BY c.id, a.seq, a.id`, dumpActivity},
 		{`SELECT ` + turnColumns + ` ORDER BY c.id, t.seq, t.id`, dumpTurn},
 		{`SELECT stream, seq, sum FROM positions ORDER BY stream`, dumpPosition},
 	} {
@@ -63,11 +63,12 @@ func dumpActivity(scan func(...any) error) (store.Row, error) {
 	var a store.ActivityRow
 	var seq, at int64
 	var body []byte
-	if err := scan(&a.Conversation, &seq, &at, &body); err != nil {
+	var whole bool
+	err := scan(&a.Conversation, &seq, &at, &body, &whole)
+	if err := rotten(err, whole); err != nil {
 		return store.Row{}, err
 	}
 	a.Seq, a.At = uint64(seq), store.FromNanos(at)
-	var err error
 	a.Activity, err = store.DecodeActivity(body)
 	return store.Row{Activity: &a}, err
 }

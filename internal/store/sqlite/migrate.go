@@ -62,7 +62,11 @@ func (s *Store) migrateOne(ctx context.Context, names []string) (done bool, err 
 	if err != nil {
 		return false, err
 	}
+	noted := version // before migration 3 nobody notes it
+	err = tx.QueryRowContext(ctx, `SELECT n FROM digest WHERE part = 'schema'`).Scan(&noted)
 	switch {
+	case err == nil && noted != version:
+		return false, s.damaged(fmt.Errorf("its schema was %d and reads as %d", noted, version))
 	case id != applicationID && (id != 0 || version != 0 || tables != 0):
 		return false, fault.New(fault.Unavailable, "%s is a database of another program; it was left as it is", s.path)
 	case version > len(names):
@@ -80,6 +84,11 @@ func (s *Store) migrateOne(ctx context.Context, names []string) (done bool, err 
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d; PRAGMA application_id = %d", version+1, applicationID)); err != nil {
 		return false, fmt.Errorf("note migration %s: %w", names[version], err)
+	}
+	if version+1 >= 3 { // made by it
+		if _, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO digest VALUES ('schema', ?, 0)`, version+1); err != nil {
+			return false, fmt.Errorf("note migration %s: %w", names[version], err)
+		}
 	}
 	if err := tx.Commit(); err != nil {
 		return false, err

@@ -15,21 +15,34 @@ import (
 // Position returns how far a stream was applied.
 func (s *Store) Position(ctx context.Context, stream string) (store.Position, error) {
 	var seq, sum int64
-	err := s.read.QueryRowContext(ctx, `SELECT seq, sum FROM positions WHERE stream = ?`, stream).Scan(&seq, &sum)
+	var whole bool
+	err := s.read.QueryRowContext(ctx, `SELECT seq, sum, crc = row_crc(stream, seq, sum) FROM positions WHERE stream = ?`, stream).Scan(&seq, &sum, &whole)
 	if errors.Is(err, sql.ErrNoRows) {
 		return store.Position{}, nil
 	}
-	return store.Position{Seq: uint64(seq), Sum: uint64(sum)}, s.fault(ctx, "read position", err)
+	return store.Position{Seq: uint64(seq), Sum: uint64(sum)}, s.fault(ctx, "read position", rotten(err, whole))
 }
 
-const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen, pinned, archived, trashed`
+// The last column of what is read says whether the row is what was written.
+const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen, pinned, archived, trashed,
+	crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated)`
 
 func scanConversation(scan func(...any) error) (c store.Conversation, chosen bool, err error) {
 	var created, updated int64
-	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen, &c.Pinned, &c.Archived, &c.Trashed)
+	var whole bool
+	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen, &c.Pinned, &c.Archived, &c.Trashed, &whole)
 	c.Created, c.Updated = store.FromNanos(created), store.FromNanos(updated)
-	return c, chosen, err
+	return c, chosen, rotten(err, whole)
 }
+
+func rotten(err error, whole bool) error {
+	if err == nil && !whole {
+		return errRotten
+	}
+	return err
+}
+
+const activityWhole = `a.crc = row_crc(a.conversation, a.seq, a.id, a.at, a.body)`
 
 // Conversations lists an owner's visible conversations of a shelf, newest first.
 func (s *Store) Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error) {
@@ -107,12 +120,16 @@ func (s *Store) Conversation(ctx context.Context, owner, id string) (store.Conve
 func (s *Store) Activities(ctx context.Context, owner, id string) ([]activity.Activity, error) {
 	var out []activity.Activity
 	found := false
-	err := s.each(ctx, s.read, `SELECT a.body FROM conversations c LEFT JOIN activities a ON a.conversation = c.num
+	err := s.each(ctx, s.read, `SELECT a.body, `+activityWhole+` FROM conversations c LEFT JOIN activities a ON a.conversation = c.num
 		WHERE c.id = ? AND c.owner = ? ORDER BY a.seq, a.id`, []any{id, owner}, func(scan func(...any) error) error {
 		found = true
 		var body []byte
-		if err := scan(&body); err != nil || body == nil {
+		var whole sql.NullBool
+		if err := scan(&body, &whole); err != nil || !whole.Valid {
 			return err
+		}
+		if !whole.Bool {
+			return errRotten
 		}
 		a, err := store.DecodeActivity(body)
 		out = append(out, a)
@@ -134,7 +151,7 @@ func (s *Store) Search(ctx context.Context, owner, query string, limit int) ([]s
 		return nil, nil
 	}
 	var hits []store.Hit
-	err := s.each(ctx, s.read, `SELECT c.id, c.title, a.id, a.at, a.body
+	err := s.each(ctx, s.read, `SELECT c.id, c.title, a.id, a.at, a.body, `+activityWhole+`
 		FROM search JOIN activities a ON a.num = search.rowid JOIN conversations c ON c.num = a.conversation
 		WHERE search MATCH ? AND c.owner = ? AND c.hidden = 0 AND c.trashed = 0
 		ORDER BY bm25(search, 0.0, 1.0), a.at DESC, a.num DESC LIMIT ?`,
@@ -142,7 +159,9 @@ func (s *Store) Search(ctx context.Context, owner, query string, limit int) ([]s
 			var h store.Hit
 			var at int64
 			var body []byte
-			if err := scan(&h.Conversation, &h.Title, &h.Activity, &at, &body); err != nil {
+			var whole bool
+			err := scan(&h.Conversation, &h.Title, &h.Activity, &at, &body, &whole)
+			if err := rotten(err, whole); err != nil {
 				return err
 			}
 			a, err := store.DecodeActivity(body)
@@ -171,15 +190,17 @@ func matchExpression(owner string, phrases []store.Phrase) string {
 	return b.String()
 }
 
-const turnColumns = `c.id, t.id, t.seq, t.reply_to, t.attempt, t.claim, t.state, t.finish, t.code, t.error, t.prompt, t.completion, t.cached, t.model, t.engine, t.updated
+const turnColumns = `c.id, t.id, t.seq, t.reply_to, t.attempt, t.claim, t.state, t.finish, t.code, t.error, t.prompt, t.completion, t.cached, t.model, t.engine, t.updated,
+	t.crc = row_crc(t.conversation, t.id, t.seq, t.reply_to, t.attempt, t.claim, t.state, t.open, t.finish, t.code, t.error, t.prompt, t.completion, t.cached, t.model, t.engine, t.updated)
 	FROM turns t JOIN conversations c ON c.num = t.conversation`
 
 func scanTurn(scan func(...any) error) (t store.TurnRow, err error) {
 	var seq, claim, updated int64
+	var whole bool
 	err = scan(&t.Conversation, &t.ID, &seq, &t.ReplyTo, &t.Attempt, &claim, &t.State, &t.Finish, &t.Code, &t.Error,
-		&t.Usage.Prompt, &t.Usage.Completion, &t.Usage.Cached, &t.Model, &t.Engine, &updated)
+		&t.Usage.Prompt, &t.Usage.Completion, &t.Usage.Cached, &t.Model, &t.Engine, &updated, &whole)
 	t.Seq, t.Claim, t.Updated = uint64(seq), uint64(claim), store.FromNanos(updated)
-	return t, err
+	return t, rotten(err, whole)
 }
 
 // Known reports whether the conversation is there.

@@ -26,12 +26,16 @@ import (
 type Options struct {
 	Path   string       // the database file; made with its directory if it isn't there
 	Logger *slog.Logger // nil = discard
+	// OnDamage, if set, is called when the file turns out to be damaged: from
+	// any goroutine, and each time.
+	OnDamage func(cause error)
 }
 
 // Store is an open database. It satisfies store.Store.
 type Store struct {
-	path string
-	lg   *slog.Logger
+	path     string
+	lg       *slog.Logger
+	onDamage func(error)
 
 	// SQLite has one writer at a time, so there is one connection for it;
 	// readers see the last commit and never wait for it (write-ahead log).
@@ -68,8 +72,14 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{path: path, lg: opts.Logger.With("part", "store")}
+	if err := register(); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	s := &Store{path: path, lg: opts.Logger.With("part", "store"), onDamage: opts.OnDamage}
 	if err := s.makeFile(); err != nil {
+		return nil, err
+	}
+	if err := s.checkHeader(); err != nil {
 		return nil, err
 	}
 	s.write, err = open(path, 1, writerSettings())
@@ -77,6 +87,10 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.prepare(ctx); err != nil {
+		var plain *driver.Error // a file that is fine gives no such error here
+		if errors.As(err, &plain) && plain.Code() == lib.SQLITE_ERROR {
+			err = s.damaged(err)
+		}
 		return nil, errors.Join(s.fault(ctx, "open store", err), s.write.Close())
 	}
 	s.read, err = open(path, readers, fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=query_only(1)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-%d)",
@@ -92,7 +106,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 // them, and the position went back with them, so the projector writes them
 // again.
 func writerSettings() string {
-	return fmt.Sprintf("_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=synchronous(NORMAL)&_pragma=secure_delete(ON)"+
+	return fmt.Sprintf("_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=synchronous(NORMAL)&_pragma=secure_delete(ON)&_pragma=recursive_triggers(ON)"+
 		"&_pragma=temp_store(MEMORY)&_pragma=cache_size(-%d)&_pragma=journal_size_limit(%d)",
 		busyTimeout.Milliseconds(), writeCacheKiB, walLimit)
 }
@@ -183,46 +197,14 @@ func (s *Store) Health(ctx context.Context) error {
 	return s.fault(ctx, "ask store", err)
 }
 
-// Check reads everything and verifies it: pages, indexes, the search index. It
-// uses a connection of its own: on one that has searched before, the check of
-// the search index goes by what the index was then and reports damage that
-// isn't there (SQLite 3.54.1).
-func (s *Store) Check(ctx context.Context) error {
-	if s.closed.Load() {
-		return fault.New(fault.Unavailable, "the store is closed")
-	}
-	db, err := open(s.path, 1, fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=query_only(1)&_pragma=cache_size(-%d)", busyTimeout.Milliseconds(), readCacheKiB))
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	rows, err := db.QueryContext(ctx, `PRAGMA integrity_check(10)`)
-	if err != nil {
-		return s.fault(ctx, "check store", err)
-	}
-	defer rows.Close()
-	var found []string
-	for rows.Next() {
-		var line string
-		if err := rows.Scan(&line); err != nil {
-			return s.fault(ctx, "check store", err)
-		}
-		if line != "ok" {
-			found = append(found, line)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return s.fault(ctx, "check store", err)
-	}
-	if len(found) > 0 {
-		return s.damaged(errors.New(strings.Join(found, "; ")))
-	}
-	return nil
-}
-
+// damaged is what is said of a store that can't be trusted. It is told to who
+// wants to know, whoever met it.
 func (s *Store) damaged(cause error) error {
-	return fault.Wrap(cause, fault.Unavailable,
-		"the store's file %s is damaged or not a store; the log has everything: move the file away and run `parley store rebuild`", s.path)
+	if s.onDamage != nil {
+		s.onDamage(cause)
+	}
+	return fault.Wrap(errors.Join(ErrDamaged, cause), fault.Unavailable,
+		"the store's file %s is damaged or not a store; the log has everything: a node that starts makes it again, as does `parley store rebuild`", s.path)
 }
 
 // fault makes of SQLite's error what the contract promises. It keeps nil, an
@@ -237,6 +219,8 @@ func (s *Store) fault(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%s: %w", doing, ctx.Err())
 	case errors.As(err, &known):
 		return err
+	case errors.Is(err, errRotten):
+		return s.damaged(err)
 	case s.closed.Load():
 		return fault.Wrap(err, fault.Unavailable, "the store is closed")
 	case !errors.As(err, &lite):
