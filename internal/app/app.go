@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +27,12 @@ import (
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/eventlog/rot"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/health"
 	"github.com/parleyhq/parley/internal/lm/gateway"
 	"github.com/parleyhq/parley/internal/lm/roster"
 	"github.com/parleyhq/parley/internal/progress"
-	"github.com/parleyhq/parley/internal/project"
-	"github.com/parleyhq/parley/internal/store/sqlite"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/tlscert"
 	"github.com/parleyhq/parley/internal/understand"
@@ -57,17 +57,16 @@ type App struct {
 	cfg  config.Config
 	lg   *slog.Logger
 
-	log       *eventlog.Log
-	store     *sqlite.Store
-	projector *project.Projector
-	chat      *chat.Service
-	roster    *roster.Roster
-	board     *health.Board
-	metrics   *telemetry.Metrics
-	listener  net.Listener
-	server    *http.Server
-	world     *cluster.View  // nil for a node that is alone
-	certs     *tlscert.Certs // nil where nodes show each other none
+	log      *eventlog.Log
+	history  *history
+	chat     *chat.Service
+	roster   *roster.Roster
+	board    *health.Board
+	metrics  *telemetry.Metrics
+	listener net.Listener
+	server   *http.Server
+	world    *cluster.View  // nil for a node that is alone
+	certs    *tlscert.Certs // nil where nodes show each other none
 
 	understanding *understand.Service // nil: engines answer everything
 
@@ -120,6 +119,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		start func(context.Context) error
 	}{
 		{"data directory", a.claimData},
+		{"small files", a.keepSmall},
 		{"listener", a.listen},
 		{"log", a.startLog},
 		{"store", a.unlessWitness(a.startStore)},
@@ -214,6 +214,49 @@ func (a *App) claimData(context.Context) error {
 	return nil
 }
 
+// keepSmall puts back what has rotted of the small files that are neither the
+// log's nor the store's (certificates, secrets), and keeps copies of them.
+func (a *App) keepSmall(context.Context) error {
+	ours := func(path string) bool {
+		return path == "log" || path == "regions" || strings.HasPrefix(path, "store.db") || strings.HasPrefix(path, "parley.") ||
+			strings.HasPrefix(path, "compare-") || path == "lock"
+	}
+	ledger := rot.NewLedger(a.cfg.Data, filepath.Join(a.cfg.Data, "kept"), ours)
+	found, err := ledger.Mend()
+	if err != nil {
+		return err
+	}
+	for _, place := range found.Places {
+		a.lg.Error("damaged on the disk: a file is not what was written; it is put back from its copy", "where", place)
+	}
+	for _, what := range found.Lost {
+		a.lg.Error("could not be put back", "what", what)
+	}
+	run, cancel := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		tick := time.NewTicker(keepEvery)
+		defer tick.Stop()
+		for run.Err() == nil {
+			select {
+			case <-run.Done():
+			case <-tick.C:
+			}
+			if err := ledger.Note(); err != nil {
+				a.lg.Warn("the copies of small files are not being kept", "err", err)
+			}
+		}
+	})
+	a.onStop("small files", func(context.Context) error {
+		cancel()
+		keeping.Wait()
+		return nil
+	})
+	return nil
+}
+
+const keepEvery = 10 * time.Second
+
 func (a *App) writePid(context.Context) error {
 	path := filepath.Join(a.cfg.Data, "parley.pid")
 	if err := os.WriteFile(path, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
@@ -265,29 +308,17 @@ func (a *App) startLog(ctx context.Context) error {
 }
 
 func (a *App) startStore(ctx context.Context) error {
-	st, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(a.cfg.Data, "store.db"), Logger: a.lg})
+	h, err := openHistory(ctx, filepath.Join(a.cfg.Data, "store.db"), a.log, a.lg)
 	if err != nil {
 		return err
 	}
-	a.store = st
-	a.onStop("store", func(context.Context) error { return st.Close() })
-	a.projector, err = project.New(project.Options{Log: a.log, Store: st, Logger: a.lg})
-	if err != nil {
-		return err
-	}
-	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := a.projector.Run(run); err != nil && run.Err() == nil {
-			a.lg.Error("the store no longer follows the log; parley store rebuild makes it anew", "err", err)
-		}
-	}()
-	a.onStop("projector", func(context.Context) error { cancel(); <-done; return nil })
+	a.history = h
+	a.onStop("store", func(context.Context) error { return h.Close() })
 	return nil
 }
 
 func (a *App) startChat(ctx context.Context) error {
+	a.gauges()
 	bots := make([]chat.Bot, 0, len(a.cfg.Bots))
 	for _, b := range a.cfg.Bots {
 		bots = append(bots, chat.Bot{ID: b.ID, Name: b.Name, System: b.System, Model: b.Model, Params: b.Params, Resume: b.Resume, History: b.History})
@@ -316,13 +347,31 @@ func (a *App) startChat(ctx context.Context) error {
 	return nil
 }
 
+// gauges shows what was found on the disk.
+func (a *App) gauges() {
+	for _, g := range []struct {
+		name, help string
+		read       func(eventlog.Integrity) float64
+	}{
+		{"parley_log_checked_bytes", "Bytes of the log's files that were read when all of them were read last.", func(i eventlog.Integrity) float64 { return float64(i.Bytes) }},
+		{"parley_log_checked_timestamp_seconds", "When all of the log's files were read last.", func(i eventlog.Integrity) float64 { return float64(i.Checked.Unix()) }},
+		{"parley_log_damaged_places", "Places in the log's files that were found damaged since the start.", func(i eventlog.Integrity) float64 { return float64(i.Damaged) }},
+		{"parley_log_restored_records", "Records and files that were put back since the start.", func(i eventlog.Integrity) float64 { return float64(i.Restored) }},
+		{"parley_log_lost_places", "Damaged places since the start for which nothing could be put back.", func(i eventlog.Integrity) float64 { return float64(len(i.Lost)) }},
+	} {
+		a.metrics.Gauge(g.name, g.help, func() float64 { return g.read(a.log.Integrity()) })
+	}
+	a.metrics.Gauge("parley_store_rebuilds", "How often the store was made again since the start because its file was damaged.",
+		func() float64 { return float64(a.history.Rebuilt()) })
+}
+
 // orphans lists the turns of a home that had not ended, as far as the log
 // knows now.
 func (a *App) orphans(ctx context.Context, home string) ([]chat.Orphan, error) {
 	if err := a.current(ctx, func(stream string) bool { return a.log.HomeOf(stream) == home }); err != nil {
 		return nil, err
 	}
-	rows, err := a.store.OpenTurns(ctx)
+	rows, err := a.history.OpenTurns(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -351,7 +400,7 @@ func (a *App) current(ctx context.Context, wanted func(stream string) bool) erro
 		wg.Go(func() {
 			last, err := a.log.Last(ctx, stream)
 			if err == nil {
-				err = a.projector.WaitFor(ctx, stream, last)
+				err = a.history.WaitFor(ctx, stream, last)
 			}
 			errs[i] = err
 		})
@@ -428,7 +477,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		}
 	}
 	o := api.Options{
-		Chat: a.chat, Store: a.store, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
+		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
 		Fresh: func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 			defer cancel()
@@ -452,18 +501,27 @@ func (a *App) checks() *health.Board {
 		return a.log.Health(ctx)
 	}}
 	if a.cfg.Witness() {
-		return health.New(time.Second, log)
+		return health.New(time.Second, log, health.Check{Name: "files", Probe: a.files})
 	}
 	checks := []health.Check{
 		log,
-		{Name: "store", Probe: a.store.Health},
-		{Name: "projector", Probe: a.projector.Health},
+		{Name: "store", Probe: a.history.Health},
+		{Name: "files", Probe: a.files},
+		{Name: "projector", Probe: a.history.Copying},
 		{Name: "engine", Probe: a.roster.Health},
 	}
 	if a.understanding != nil {
 		checks = append(checks, health.Check{Name: "understanding", Probe: a.understanding.Health})
 	}
 	return health.New(time.Second, checks...)
+}
+
+// files says what of the log's files could not be put right.
+func (a *App) files(context.Context) error {
+	if lost := a.log.Integrity().Lost; len(lost) > 0 {
+		return fault.New(fault.Unavailable, "%d places of the log were damaged and could not be put back (%s); the rest is served, and the node's log names them all", len(lost), lost[0])
+	}
+	return nil
 }
 
 func (a *App) info() api.Info {

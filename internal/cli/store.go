@@ -34,8 +34,8 @@ func storeCommand() *command {
 		subs: []*command{
 			{
 				name: "check", short: "verify the store, and compare it with the log",
-				long: "The database's own integrity can be checked at any time. The comparison reads the whole log into a second store, for which the node has to be stopped; " +
-					"while it runs, that part is left out, and said to be.",
+				long: "The store can be checked at any time: its structure, every row's checksum, and that no row is missing. The comparison reads the log's files, puts right what is damaged in them, " +
+					"and copies the whole log into a second store, for which the node has to be stopped; while it runs, that part is left out, and said to be.",
 				setup: dataAction(func(ctx context.Context, t *terminal, d data) error { return d.check(ctx, t) }),
 			},
 			{
@@ -137,6 +137,10 @@ func (d data) check(ctx context.Context, t *terminal) error {
 		Skipped  string `json:"skipped,omitempty"`
 		Entries  int    `json:"entries,omitempty"`
 		Damaged  int    `json:"damaged,omitempty"`
+		// Of the log's files, which are read whole when it is opened.
+		Places   int      `json:"damaged_places,omitempty"`
+		Restored int      `json:"restored,omitempty"`
+		Lost     []string `json:"lost,omitempty"`
 	}{OK: true}
 	release, err := d.claim()
 	if fault.Is(err, fault.Conflict) {
@@ -154,7 +158,9 @@ func (d data) check(ctx context.Context, t *terminal) error {
 	}
 	if err == nil && release != nil {
 		var p project.Progress
-		p, err = d.compare(ctx, t, st)
+		var files eventlog.Integrity
+		p, files, err = d.compare(ctx, t, st)
+		out.Places, out.Restored, out.Lost = files.Damaged, files.Restored, files.Lost
 		out.Compared, out.Entries, out.Damaged = err == nil, p.Entries, p.Damaged
 	}
 	if ctx.Err() != nil {
@@ -178,7 +184,13 @@ func (d data) check(ctx context.Context, t *terminal) error {
 			t.printf("The store is whole, and holds what the log holds (%d entries, %d of them damaged).\n", out.Entries, out.Damaged)
 		}
 	}
-	if !out.OK {
+	if out.Places > 0 && !d.json {
+		t.printf("%d places in the log's files were damaged; %d records and files were put back.\n", out.Places, out.Restored)
+		for _, what := range out.Lost {
+			t.printf("Could not be put back: %s.\n", what)
+		}
+	}
+	if !out.OK || len(out.Lost) > 0 {
 		return errSilent
 	}
 	return nil
@@ -187,35 +199,36 @@ func (d data) check(ctx context.Context, t *terminal) error {
 // compare builds a second store from the log beside the first and compares the
 // two. The first is brought up to the log's end before: a node that was killed
 // may have left it behind.
-func (d data) compare(ctx context.Context, t *terminal, st *sqlite.Store) (p project.Progress, err error) {
+func (d data) compare(ctx context.Context, t *terminal, st *sqlite.Store) (p project.Progress, files eventlog.Integrity, err error) {
 	log, err := d.openLog(ctx)
 	if err != nil {
-		return p, err
+		return p, files, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	files = log.Integrity()
 	if err := catchUp(ctx, log, st); err != nil {
-		return p, err
+		return p, files, err
 	}
 	dir, err := os.MkdirTemp(d.cfg.Data, "compare-")
 	if err != nil {
-		return p, fmt.Errorf("make directory: %w", err)
+		return p, files, fmt.Errorf("make directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	second, err := sqlite.Open(ctx, sqlite.Options{Path: filepath.Join(dir, storeFile)})
 	if err != nil {
-		return p, err
+		return p, files, err
 	}
 	defer func() { err = errors.Join(err, second.Close()) }()
 	console := progress.New(consoleFor(t, t.err))
 	if p, err = project.Rebuild(ctx, log, second, rebuildBar(console)); err != nil {
-		return p, err
+		return p, files, err
 	}
 	diff, err := project.Compare(ctx, st, second)
 	if err == nil && diff != nil {
 		// The lines hold what people said: only the place is told.
 		err = fmt.Errorf("it differs from the log at line %d of its dump", diff.Line)
 	}
-	return p, err
+	return p, files, err
 }
 
 // catchUp projects what the store has not copied yet.
@@ -276,15 +289,15 @@ func (d data) rebuild(ctx context.Context, t *terminal) (err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	fresh := d.path(storeFile + ".new")
-	if err := removeStore(fresh); err != nil {
+	if err := sqlite.Remove(fresh); err != nil {
 		return err
 	}
 	p, err := d.fill(ctx, t, log, fresh)
 	if err != nil {
-		return errors.Join(err, removeStore(fresh))
+		return errors.Join(err, sqlite.Remove(fresh))
 	}
 	old := d.path(storeFile + ".old")
-	if err := removeStore(old); err != nil {
+	if err := sqlite.Remove(old); err != nil {
 		return err
 	}
 	if err := moveStore(d.path(storeFile), old); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -319,15 +332,6 @@ func (d data) fill(ctx context.Context, t *terminal, log *eventlog.Log, path str
 
 // A database may have two files beside it that belong to it.
 var storeParts = [...]string{"", "-wal", "-shm"}
-
-func removeStore(path string) error {
-	for _, s := range storeParts {
-		if err := os.Remove(path + s); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove old store: %w", err)
-		}
-	}
-	return nil
-}
 
 func moveStore(from, to string) error {
 	for i, s := range storeParts {
