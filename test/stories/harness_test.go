@@ -82,7 +82,31 @@ type node struct {
 
 	mu  sync.Mutex // guards cmd
 	cmd *exec.Cmd
-	log *bytes.Buffer
+	log *words
+}
+
+// words is what a process says, read while it goes on.
+type words struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (w *words) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.Write(b)
+}
+
+func (w *words) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
+
+func (w *words) Reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf.Reset()
 }
 
 func newNode(t *testing.T, env ...string) *node {
@@ -93,7 +117,7 @@ func newNode(t *testing.T, env ...string) *node {
 	}
 	addr := l.Addr().String()
 	_ = l.Close()
-	n := &node{t: t, url: "http://" + addr, dir: t.TempDir(), log: &bytes.Buffer{}}
+	n := &node{t: t, url: "http://" + addr, dir: t.TempDir(), log: &words{}}
 	n.env = append(os.Environ(), "PARLEY_LISTEN="+addr, "PARLEY_DATA="+n.dir, "PARLEY_LOG_LEVEL=warn", "CI=true")
 	n.env = append(n.env, env...)
 	n.args = []string{"up", "--no-browser"}
@@ -122,7 +146,7 @@ func (n *node) start() {
 	n.mu.Lock()
 	n.cmd = cmd
 	n.mu.Unlock()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(startTime)
 	for {
 		resp, err := http.Get(n.url + "/readyz")
 		if err == nil {
@@ -132,10 +156,24 @@ func (n *node) start() {
 			}
 		}
 		if time.Now().After(deadline) {
-			n.t.Fatalf("the node is not ready: %v\n%s", err, tail(n.log.String(), 4000))
+			n.t.Fatalf("the node is not ready: %v\n%s%s", err, tail(n.log.String(), 4000), n.regionsSaid())
 		}
 		wait(10 * time.Millisecond)
 	}
+}
+
+// startTime is what a node, or a world, may take to start on a busy machine.
+const startTime = 90 * time.Second
+
+// regionsSaid is what the regions of a world said at last.
+func (n *node) regionsSaid() string {
+	logs, _ := filepath.Glob(filepath.Join(n.dir, "regions", "*", "parley.log"))
+	said := ""
+	for _, path := range logs {
+		b, _ := os.ReadFile(path)
+		said += "\n" + path + ":\n" + tail(string(b), 4000)
+	}
+	return said
 }
 
 // kill ends the node with SIGKILL.
