@@ -98,7 +98,8 @@ func (l *Log) streamDir(name string) string {
 func (l *Log) keepsakes() *rot.Ledger {
 	k := rot.NewLedger(l.opts.Dir, filepath.Join(l.opts.Dir, TwinDir, "files"), func(path string) bool {
 		return path == TwinDir || path == stoppedFile || strings.HasPrefix(path, asideName) ||
-			slices.Contains([]string{".blk", ".tmp", ".new", ".db"}, filepath.Ext(path)) || strings.Contains(path, "__")
+			slices.Contains([]string{".blk", ".tmp", ".new", ".db"}, filepath.Ext(path)) || strings.Contains(path, "__") ||
+			filepath.Base(path) == "commit.idx" // written in place, with a checksum of its own; a floor that may be missing
 	})
 	// What a queue has handed out and what was acknowledged. An older state of
 	// it hands some out again, which answers nothing twice.

@@ -332,7 +332,7 @@ func newShown() *shown {
 
 // patience is how long a request, and how long an answer, may take, kills
 // included, on a busy machine.
-const patience = 90 * time.Second
+const patience = 5 * time.Minute
 
 // follow reads events until the turn is over, through whatever is killed.
 // grown, if not nil, is called after every delta.

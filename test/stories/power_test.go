@@ -123,7 +123,8 @@ func powerCut(t *testing.T, quick int, args []string) {
 	alarms := 0
 	count := times(t, quick)
 	for i := range count {
-		wait(time.Duration(500+rnd.IntN(1500)) * time.Millisecond)
+		// Long enough that on a busy machine answers come to an end between cuts.
+		wait(time.Duration(500+rnd.IntN(3500)) * time.Millisecond)
 		dark(t, d, n)
 		n.start()
 		alarms += falseAlarms(t, n)
