@@ -98,6 +98,11 @@ func (h *history) again(ctx context.Context, cause error) error {
 	if err := sqlite.Remove(h.path); err != nil {
 		return err
 	}
+	select { // who else met the same
+	case other := <-h.damage:
+		h.lg.Debug("the store that is gone was damaged here too", "cause", other)
+	default:
+	}
 	h.until = map[string]uint64{} // refined by watch, which can wait for the log
 	h.rebuilt++
 	return h.begin(ctx)
@@ -132,11 +137,6 @@ func (h *history) watch(ctx context.Context) {
 		if err := h.again(ctx, cause); err != nil && ctx.Err() == nil {
 			h.lg.Error("the store can't be made again", "err", err)
 			continue
-		}
-		select { // what the old one's readers met meanwhile
-		case cause := <-h.damage:
-			h.lg.Debug("the store that is gone was damaged here too", "cause", cause)
-		default:
 		}
 	}
 }
