@@ -40,6 +40,7 @@ const (
 	checkStoreAfter = 2 * time.Second // of the start
 	checkStoreEvery = 24 * time.Hour
 	lookAtCopying   = 500 * time.Millisecond
+	tryAgain        = 5 * time.Second // after the disk had no room for another store
 )
 
 func openHistory(ctx context.Context, path string, log *eventlog.Log, lg *slog.Logger) (*history, error) {
@@ -135,8 +136,8 @@ func (h *history) watch(ctx context.Context) {
 			continue
 		}
 		if err := h.again(ctx, cause); err != nil && ctx.Err() == nil {
-			h.lg.Error("the store can't be made again", "err", err)
-			continue
+			h.lg.Error("the store can't be made again yet", "err", err)
+			time.AfterFunc(tryAgain, func() { h.met(cause) })
 		}
 	}
 }
