@@ -41,6 +41,7 @@ import (
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Observer hears what passes, for metrics. Every method is cheap. Kinds and
@@ -233,10 +234,8 @@ func (d *Desk) hold(ctx context.Context, f func(context.Context) error) error {
 		if !passing || ctx.Err() != nil || time.Now().Add(wait).After(late) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return err
-		case <-time.After(wait):
 		}
 	}
 }

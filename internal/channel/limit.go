@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // limiter spaces what comes in under one key. A burst passes at once; what is
@@ -34,14 +35,7 @@ func (l *limiter) wait(ctx context.Context, key string) error {
 	if delay <= 0 {
 		return nil
 	}
-	t := time.NewTimer(delay)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause.For(ctx, delay)
 }
 
 // take returns how long the next one has to wait; ok is false if that is too

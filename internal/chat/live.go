@@ -8,6 +8,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Live is a conversation in memory, kept current from the log. Many may read
@@ -182,7 +183,7 @@ func (s *Service) follow(ctx context.Context, stream string) {
 	after, err := s.opts.Log.Last(ctx, stream)
 	for ; err != nil && ctx.Err() == nil; after, err = s.opts.Log.Last(ctx, stream) {
 		s.lg.Warn("the log can't be followed yet", "stream", stream, "err", err)
-		pause(ctx, 200*time.Millisecond)
+		_ = pause.For(ctx, 200*time.Millisecond)
 	}
 	if ctx.Err() != nil {
 		return
@@ -205,7 +206,7 @@ func (s *Service) follow(ctx context.Context, stream string) {
 			return
 		}
 		s.lg.Warn("following the log was interrupted", "stream", stream, "err", err)
-		pause(ctx, 100*time.Millisecond)
+		_ = pause.For(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -213,7 +214,7 @@ func (s *Service) follow(ctx context.Context, stream string) {
 func (s *Service) sweep(ctx context.Context) {
 	const keep = 30 * time.Second
 	for ctx.Err() == nil {
-		pause(ctx, keep/2)
+		_ = pause.For(ctx, keep/2)
 		s.mu.Lock()
 		for id, l := range s.lives {
 			l.mu.Lock()
@@ -223,15 +224,6 @@ func (s *Service) sweep(ctx context.Context) {
 			l.mu.Unlock()
 		}
 		s.mu.Unlock()
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

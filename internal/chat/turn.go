@@ -12,6 +12,7 @@ import (
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // run is the work on one turn by one worker.
@@ -163,7 +164,7 @@ func (a *attempt) prepared(ctx context.Context, bot Bot) (lm.Request, error) {
 			a.idle, a.since = 1, time.Now()
 			a.s.lg.Info("an answer waits for its engine", "turn", a.id, "err", err)
 		}
-		pause(ctx, min(20*time.Millisecond<<min(try, 5), 500*time.Millisecond))
+		_ = pause.For(ctx, min(20*time.Millisecond<<min(try, 5), 500*time.Millisecond))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // takeLeases works on whatever users of a home asked for, until taking ends;
@@ -26,7 +27,7 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 		})
 		if err != nil && taking.Err() == nil {
 			s.lg.Warn("taking turns was interrupted", "home", home, "err", err)
-			pause(taking, 200*time.Millisecond)
+			_ = pause.For(taking, 200*time.Millisecond)
 		}
 	}
 }
@@ -46,7 +47,7 @@ func (s *Service) adopt(taking, ctx context.Context, home string, lost func(work
 		if orphans, err = s.opts.Orphans(taking, home); err == nil || taking.Err() != nil || time.Now().After(late) {
 			break
 		}
-		pause(taking, 50*time.Millisecond)
+		_ = pause.For(taking, 50*time.Millisecond)
 	}
 	if err != nil {
 		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
@@ -205,7 +206,7 @@ func (s *Service) turn(ctx context.Context, x event.Lease) error {
 		if over || err != nil {
 			return err
 		}
-		pause(ctx, wait)
+		_ = pause.For(ctx, wait)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -218,7 +219,7 @@ func (s *Service) forget(ctx context.Context, e event.Entry) error {
 	if err := s.opts.Log.Forget(ctx, e.Conversation, e.Seq); err != nil {
 		return err
 	}
-	pause(ctx, time.Second)
+	_ = pause.For(ctx, time.Second)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

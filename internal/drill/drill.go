@@ -16,6 +16,7 @@ import (
 
 	"github.com/parleyhq/parley/client"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 	"github.com/parleyhq/parley/internal/progress"
 	"github.com/parleyhq/parley/internal/world"
 )
@@ -145,13 +146,13 @@ func (d *Drill) Run(ctx context.Context) (Report, error) {
 
 // breakThings breaks one region after the other, when all is well.
 func (d *Drill) breakThings(ctx context.Context) error {
-	if err := sleep(ctx, warmUp); err != nil {
+	if err := pause.For(ctx, warmUp); err != nil {
 		return err
 	}
 	for n := range d.opts.Times {
 		kind := d.opts.Faults[n%len(d.opts.Faults)]
 		site := d.busiest()
-		if err := sleep(ctx, time.Duration(d.rand.Int64N(int64(time.Second)))); err != nil {
+		if err := pause.For(ctx, time.Duration(d.rand.Int64N(int64(time.Second)))); err != nil {
 			return err
 		}
 		rep, err := d.inflict(ctx, n, kind, site)
@@ -166,7 +167,7 @@ func (d *Drill) breakThings(ctx context.Context) error {
 			d.strange("after fault %d (%s of %s): %v; nothing more is broken", n+1, kind, site, err)
 			return nil
 		}
-		if err := sleep(ctx, settle); err != nil {
+		if err := pause.For(ctx, settle); err != nil {
 			return err
 		}
 	}
@@ -207,7 +208,7 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 	if kind == Isolate {
 		d.alone(ctx, site, d.opts.Hold)
 	} else if heal != nil {
-		err = sleep(ctx, d.opts.Hold)
+		err = pause.For(ctx, d.opts.Hold)
 	}
 	if heal != nil {
 		err = errors.Join(err, heal())
@@ -328,7 +329,7 @@ func (d *Drill) alone(ctx context.Context, site string, hold time.Duration) {
 			d.strange("the isolated region %s acknowledged %s", site, sent.ID)
 			return
 		}
-		if sleep(ctx, 100*time.Millisecond) != nil {
+		if pause.For(ctx, 100*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -345,7 +346,7 @@ func (d *Drill) well(ctx context.Context, limit time.Duration) error {
 		if time.Now().After(late) {
 			return fault.New(fault.Unavailable, "the world is not well after %v: %s", limit, why)
 		}
-		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -392,15 +393,4 @@ func ParseFaults(list string) ([]Fault, error) {
 		out = append(out, f)
 	}
 	return out, nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/client"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 const (
@@ -173,7 +174,7 @@ func (d *Drill) prober(ctx, talking context.Context, site string, n int) {
 			d.odd = append(d.odd, fmt.Sprintf("%s: %q was not acknowledged: %v", t.conv, text, err))
 		}
 		d.mu.Unlock()
-		_ = sleep(talking, probePause)
+		_ = pause.For(talking, probePause)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -22,6 +22,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/atomicfile"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Cluster of a log that several nodes hold together. Nodes is required; this
@@ -342,7 +343,7 @@ func (l *Log) ensureAll(ctx context.Context) error {
 			return err
 		}
 		l.lg.Debug("cluster is not ready", "err", err)
-		_ = pause(ctx, 100*time.Millisecond)
+		_ = pause.For(ctx, 100*time.Millisecond)
 	}
 	return nil
 }

@@ -334,16 +334,6 @@ func (l *Log) streams() iter.Seq[homeStream] {
 	}
 }
 
-// pause waits, or returns why there is no time left.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 func (l *Log) ensureStreams(ctx context.Context) error {
 	known, err := l.knownStreams()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 const (
@@ -100,7 +101,7 @@ func (l *Log) Leases(ctx context.Context, home string, limit int, each func(even
 			l.lg.Debug("lease reader", "home", home, "err", err)
 			failed = time.Now()
 		}
-		_ = pause(ctx, 100*time.Millisecond)
+		_ = pause.For(ctx, 100*time.Millisecond)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog/rot"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // TwinDir is where the log keeps its second copy, below its directory: a node
@@ -288,7 +289,7 @@ func (l *Log) setAside(ctx context.Context) error {
 			told = time.Now()
 			l.lg.Error("this node's part of the log is damaged and waits for the others to be filled by them", "in_reach", there, "needed", need)
 		}
-		if pause(ctx, 200*time.Millisecond) != nil {
+		if pause.For(ctx, 200*time.Millisecond) != nil {
 			return fault.New(fault.Unavailable, "this node's part of the log in %s is damaged, and %d of the %d other nodes that could fill it again are in reach; start them first. "+
 				"If they are damaged too, copy all their data directories before anything else", l.opts.Dir, there, need)
 		}
@@ -354,14 +355,14 @@ func (l *Log) settleAside(ctx context.Context) {
 		return
 	}
 	for !l.filled() {
-		if pause(ctx, lookEvery) != nil {
+		if pause.For(ctx, lookEvery) != nil {
 			return
 		}
 	}
 	for _, dir := range dirs {
 		only, err := l.onlyIn(ctx, dir)
 		for late := time.Now().Add(fillTime); (err != nil || len(only) > 0) && ctx.Err() == nil && time.Now().Before(late); {
-			_ = pause(ctx, lookEvery) // this node's copy may still be on its way
+			_ = pause.For(ctx, lookEvery) // this node's copy may still be on its way
 			only, err = l.onlyIn(ctx, dir)
 		}
 		switch {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 const (
@@ -45,7 +46,7 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 	}
 	late := time.Now().Add(catchUpTime)
 	for !l.hasTold(ctx, stream) { // even if somebody leads: it may be one who was deposed in his sleep
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 		if time.Now().After(late) {
@@ -70,7 +71,7 @@ func (l *Log) readFresh(ctx context.Context, conversation string, after uint64, 
 		case time.Now().After(late):
 			return fault.New(fault.Unavailable, "this region's copy of the log is behind; try again").After(time.Second)
 		}
-		if err := pause(ctx, 10*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
 			return err
 		}
 		if time.Until(late) < catchUpTime*3/4 { // the last one may have been erased meanwhile
@@ -127,7 +128,7 @@ func (l *Log) lastFresh(ctx context.Context, stream string) (uint64, error) {
 		case errors.As(err, &refused) && refused.Code == 404:
 			return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
 		}
-		if pause(ctx, 20*time.Millisecond) != nil {
+		if pause.For(ctx, 20*time.Millisecond) != nil {
 			return 0, readFault(err)
 		}
 	}
@@ -268,7 +269,7 @@ func (t *tail) take(ctx context.Context, m *nats.Msg) error {
 		if t.next > e.Seq {
 			break
 		}
-		if pause(ctx, 10*time.Millisecond) != nil {
+		if pause.For(ctx, 10*time.Millisecond) != nil {
 			return nil // nobody follows any more
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Get reads a value that all nodes share, or NotFound.
@@ -63,7 +64,7 @@ func (l *Log) loadFresh(ctx context.Context, key string) ([]byte, uint64, error)
 		case time.Now().After(late):
 			return nil, 0, readFault(err)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 	"github.com/parleyhq/parley/internal/store"
 )
 
@@ -200,7 +201,7 @@ func (b *batch) write(ctx context.Context) error {
 		}
 		failures++
 		b.p.fail(b.stream, err)
-		if !sleep(ctx, b.p.backoff(failures)) {
+		if pause.For(ctx, b.p.backoff(failures)) != nil {
 			return ctx.Err()
 		}
 	}

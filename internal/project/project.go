@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 	"github.com/parleyhq/parley/internal/store"
 )
 
@@ -125,7 +126,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	running := map[string]bool{}
 	for failures := 0; ; {
 		names, err := p.opts.Log.Streams(ctx)
-		pause := p.opts.Rescan
+		wait := p.opts.Rescan
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -133,7 +134,7 @@ func (p *Projector) Run(ctx context.Context) error {
 			if failures++; failures == 1 {
 				p.lg.Error("streams of the log can't be listed; trying again", "err", err)
 			}
-			pause = p.backoff(failures)
+			wait = p.backoff(failures)
 		} else {
 			failures = 0
 		}
@@ -143,7 +144,7 @@ func (p *Projector) Run(ctx context.Context) error {
 				streams.Go(func() { p.stream(ctx, name) })
 			}
 		}
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -165,23 +166,12 @@ func (p *Projector) stream(ctx context.Context, name string) {
 		}
 		failures++
 		p.fail(name, err)
-		sleep(ctx, p.backoff(failures))
+		_ = pause.For(ctx, p.backoff(failures))
 	}
 }
 
 func (p *Projector) backoff(failures int) time.Duration {
 	return min(p.opts.Retry<<min(failures-1, 10), 50*p.opts.Retry)
-}
-
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 func (p *Projector) position(stream string) uint64 {

@@ -53,6 +53,7 @@ func Rooms() []Room {
 		{"internal/fault", Vocab, ""},
 		{"internal/secret", Vocab, ""},
 		{"internal/atomicfile", Vocab, ""},
+		{"internal/pause", Vocab, ""},
 		{"internal/progress", Vocab, ""},
 		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
 		{"internal/event", Vocab, ""},

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/minio/highwayhash"
+
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // How a directory is checked.
@@ -50,7 +52,7 @@ func Check(ctx context.Context, root string, how How) (Found, error) {
 		}
 		one, err := checkFile(path, how.Killed)
 		f.Bytes += one.Bytes
-		if len(one.Places) > 0 && !how.Stopped && pause(ctx, time.Second) {
+		if len(one.Places) > 0 && !how.Stopped && pause.For(ctx, time.Second) == nil {
 			one, err = checkFile(path, false)
 		}
 		if err != nil {
@@ -58,7 +60,7 @@ func Check(ctx context.Context, root string, how How) (Found, error) {
 		}
 		f.Places, f.Ends = append(f.Places, one.Places...), append(f.Ends, one.Ends...)
 		if how.Rate > 0 {
-			pause(ctx, time.Until(began.Add(time.Duration(float64(f.Bytes)/float64(how.Rate)*float64(time.Second)))))
+			_ = pause.For(ctx, time.Until(began.Add(time.Duration(float64(f.Bytes)/float64(how.Rate)*float64(time.Second)))))
 		}
 		if len(one.Places)+len(one.Ends) > 0 && how.Stopped && Derived(path) {
 			return remove(path)
@@ -73,17 +75,6 @@ func Check(ctx context.Context, root string, how How) (Found, error) {
 
 // Derived reports whether the log makes a file again when it is not there.
 func Derived(place string) bool { return strings.HasSuffix(place, "index.db") }
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // checkFile verifies a file of the log. A file without a checksum is none of
 // ours: the ledger knows those.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // translate serves an engine that speaks Go, not HTTP.
@@ -161,11 +162,7 @@ func (g *Gateway) revived(ctx context.Context, e lm.Engine) bool {
 		if e.Health(ctx) == nil {
 			return true
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if pause.For(ctx, wait) != nil {
 			return false
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 	"github.com/parleyhq/parley/internal/store"
 )
 
@@ -171,10 +172,8 @@ func (s *Store) settle(ctx context.Context) error {
 		if !errors.As(err, &lite) || lite.Code()&0xff != lib.SQLITE_BUSY || time.Now().After(late) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, 20*time.Millisecond) != nil {
 			return err
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
