@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -363,6 +364,15 @@ func (a *App) gauges() {
 	}
 	a.metrics.Gauge("parley_store_rebuilds", "How often the store was made again since the start because its file was damaged.",
 		func() float64 { return float64(a.history.Rebuilt()) })
+	a.metrics.Gauge("parley_store_lag_entries", "How many entries of the log the store has not copied yet.", func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		lag, err := a.history.Lag(ctx)
+		if err != nil {
+			return math.NaN()
+		}
+		return float64(lag)
+	})
 }
 
 // orphans lists the turns of a home that had not ended, as far as the log

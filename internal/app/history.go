@@ -41,6 +41,7 @@ const (
 	checkStoreEvery = 24 * time.Hour
 	lookAtCopying   = 500 * time.Millisecond
 	tryAgain        = 5 * time.Second // after the disk had no room for another store
+	farBehind       = 10_000          // entries; a busy node copies twice as many in a second
 )
 
 func openHistory(ctx context.Context, path string, log *eventlog.Log, lg *slog.Logger) (*history, error) {
@@ -275,7 +276,25 @@ func (h *history) Health(ctx context.Context) error {
 // Copying says how the projector is.
 func (h *history) Copying(ctx context.Context) error {
 	_, p := h.now()
-	return p.Health(ctx)
+	if err := p.Health(ctx); err != nil {
+		return err
+	}
+	behind, err := h.Lag(ctx)
+	if err == nil && behind > farBehind {
+		err = fault.New(fault.Unavailable, "history is %d entries behind the log: lists and search lack what was said last; conversations do not need it", behind)
+	}
+	return err
+}
+
+// Lag is how many entries the store is behind the log.
+func (h *history) Lag(ctx context.Context) (uint64, error) {
+	_, p := h.now()
+	all, err := p.Lag(ctx)
+	var sum uint64
+	for _, n := range all {
+		sum += n
+	}
+	return sum, err
 }
 
 // Close ends copying and closes the store.
