@@ -99,23 +99,15 @@ func (l *Log) putPart(ctx context.Context, subject string, content []byte) error
 	defer cancel()
 	m := nats.NewMsg(subject)
 	m.Data = content
-	_, err := l.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
+	ack, err := l.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(0))
 	if err == nil {
-		return l.doubleFiles()
+		l.double(fileStream, ack.Sequence)
+		return nil
 	}
 	if err = appendFault(err); fault.Is(err, fault.Conflict) {
 		return nil // it is there
 	}
 	return err
-}
-
-// doubleFiles brings the second copy of a node that is alone up to date: what
-// was written, and what was erased.
-func (l *Log) doubleFiles() error {
-	if l.cluster != nil {
-		return nil
-	}
-	return l.twin(fileStream).Refresh()
 }
 
 // part reads a chunk, which never changes: from the replica at hand, and only
@@ -172,5 +164,8 @@ func (l *Log) forgetFiles(ctx context.Context, conversation string) error {
 			}
 		}
 	}
-	return l.doubleFiles()
+	if l.cluster != nil {
+		return nil
+	}
+	return l.twin(fileStream).Refresh()
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/parleyhq/parley/internal/event"
@@ -43,11 +44,22 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	check()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for _, damaged := range []string{"jetstream", eventlog.TwinDir, ""} { // what is damaged meanwhile
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if damaged != "" {
+			t.Log(flip(t, rnd, filepath.Join(dir, damaged), func(path string) bool {
+				return strings.Contains(path, "/FILES/") && strings.HasSuffix(path, ".blk")
+			}))
+		}
+		l = open(t, eventlog.Options{Dir: dir, MemoryOnly: true})
+		check()
+		if i := l.Integrity(); len(i.Lost) > 0 || (i.Damaged > 0) != (damaged != "") {
+			t.Errorf("%q was damaged: %+v", damaged, i)
+		}
 	}
-	l = open(t, eventlog.Options{Dir: dir, MemoryOnly: true})
-	check()
 	for _, bad := range [][2]string{{conv, id}, {other, id + "b"}, {conv, "../" + id}, {"nope", id}, {conv, id + ".0"}, {conv, ">"}} {
 		if _, err := l.File(t.Context(), bad[0], bad[1]); !fault.Is(err, fault.NotFound) {
 			t.Errorf("file %q: %v", bad, err)
