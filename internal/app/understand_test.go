@@ -72,7 +72,7 @@ func TestWrongUnderstandingStopsTheStart(t *testing.T) {
 	a := start(t, understanding(t, model, flows, bots))
 	defer stop(t, a)
 	var health struct{ Parts []struct{ Name string } }
-	if get(t, a.URL()+"/healthz", &health); len(health.Parts) != 5 || health.Parts[4].Name != "understanding" {
+	if get(t, a.URL()+"/healthz", &health); len(health.Parts) != 6 || health.Parts[5].Name != "understanding" {
 		t.Errorf("health: %+v", health)
 	}
 }
