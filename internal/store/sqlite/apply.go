@@ -111,6 +111,9 @@ func (s *Store) apply(ctx context.Context, stream string, upTo store.Position, c
 			return false, err
 		}
 	}
+	if err := b.index(ctx); err != nil {
+		return false, err
+	}
 	if err := b.forgetWords(ctx); err != nil {
 		return false, err
 	}
@@ -127,8 +130,26 @@ func (s *Store) apply(ctx context.Context, stream string, upTo store.Position, c
 type batch struct {
 	tx     *sql.Tx
 	stmt   *statements
+	said   []searchRow         // not in the search index yet
 	forgot bool                // a conversation was deleted
 	gone   map[string]struct{} // words of deleted activities
+}
+
+type searchRow struct {
+	row          int64
+	owner, words string
+}
+
+// index writes what was said into the search index, all of it at once: a
+// statement on a table with triggers makes the index flush what it has.
+func (b *batch) index(ctx context.Context) error {
+	for _, r := range b.said {
+		if _, err := b.exec(ctx, b.stmt.putSearch, r.row, r.owner, r.words); err != nil {
+			return err
+		}
+	}
+	b.said = b.said[:0]
+	return nil
 }
 
 func (b *batch) exec(ctx context.Context, st *sql.Stmt, args ...any) (sql.Result, error) {
@@ -182,6 +203,9 @@ func (b *batch) conversation(ctx context.Context, c *store.Conversation) error {
 		return err
 	}
 	if num != 0 && owner != c.Owner {
+		if err := b.index(ctx); err != nil {
+			return err
+		}
 		_, err = b.exec(ctx, b.stmt.moveSearch, ownerWord(c.Owner), num)
 	}
 	return err
@@ -208,9 +232,7 @@ func (b *batch) activity(ctx context.Context, a *store.ActivityRow) error {
 		return err
 	}
 	if words := joinTerms(store.Terms(a.Activity.Text)); words != "" {
-		if _, err := b.exec(ctx, b.stmt.putSearch, row, ownerWord(owner), words); err != nil {
-			return err
-		}
+		b.said = append(b.said, searchRow{row, ownerWord(owner), words})
 	}
 	_, err = b.exec(ctx, b.stmt.touch, store.Nanos(a.At), num)
 	return err

@@ -18,6 +18,9 @@ func (b *batch) delete(ctx context.Context, id string) error {
 	if err != nil || num == 0 {
 		return err
 	}
+	if err := b.index(ctx); err != nil {
+		return err
+	}
 	if err := b.noteWords(ctx, num); err != nil {
 		return err
 	}

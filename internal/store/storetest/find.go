@@ -174,10 +174,11 @@ func testSearchFollowsOwner(t *testing.T, d Driver) {
 	w := &writer{t: t, s: s}
 	w.apply(conversation(alice, "c1", 1), said("c1", "a1", "something", 2))
 	w.apply(conversation(bob, "c1", 1))
+	w.apply(conversation(alice, "c2", 3), said("c2", "a2", "something else", 4), conversation(bob, "c2", 3)) // in one batch
 	if got := found(t, s, alice, "something"); len(got) != 0 {
 		t.Errorf("the old owner finds %v", got)
 	}
-	if got := found(t, s, bob, "something"); len(got) != 1 {
+	if got := found(t, s, bob, "something"); len(got) != 2 {
 		t.Errorf("the new owner finds %v", got)
 	}
 }
