@@ -88,11 +88,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.prepare(ctx); err != nil {
-		var plain *driver.Error // a file that is fine gives no such error here
-		if errors.As(err, &plain) && plain.Code() == lib.SQLITE_ERROR {
-			err = s.damaged(err)
-		}
-		return nil, errors.Join(s.fault(ctx, "open store", err), s.write.Close())
+		return nil, errors.Join(s.odd(ctx, "open store", err), s.write.Close())
 	}
 	s.read, err = open(path, readers, fmt.Sprintf("_pragma=busy_timeout(%d)&_pragma=query_only(1)&_pragma=temp_store(MEMORY)&_pragma=cache_size(-%d)",
 		busyTimeout.Milliseconds(), readCacheKiB))
@@ -204,6 +200,15 @@ func (s *Store) damaged(cause error) error {
 	}
 	return fault.Wrap(errors.Join(ErrDamaged, cause), fault.Unavailable,
 		"the store's file %s is damaged or not a store; the log has everything: a node that starts makes it again, as does `parley store rebuild`", s.path)
+}
+
+// odd is fault for statements that a file that is fine gives no plain error for.
+func (s *Store) odd(ctx context.Context, doing string, err error) error {
+	var plain *driver.Error
+	if errors.As(err, &plain) && plain.Code() == lib.SQLITE_ERROR {
+		return s.damaged(err)
+	}
+	return s.fault(ctx, doing, err)
 }
 
 // fault makes of SQLite's error what the contract promises. It keeps nil, an
