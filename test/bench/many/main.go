@@ -303,12 +303,13 @@ func size(path string) float64 {
 	var all int64
 	_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
-			return nil
+			return err
 		}
-		if st, err := d.Info(); err == nil {
+		st, err := d.Info()
+		if err == nil {
 			all += st.Size()
 		}
-		return nil
+		return err
 	})
 	return float64(all) / (1 << 20)
 }
