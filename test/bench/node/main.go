@@ -14,10 +14,12 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,19 +46,22 @@ func run(parley string, secs time.Duration, talkers, readers, live int) error {
 	if err != nil {
 		return err
 	}
+	const regions = "japaneast:witness,koreacentral,southeastasia"
 	for _, m := range []struct {
 		name string
 		f    func(*node) error
+		more []string // arguments of the node
 	}{
-		{"idle", idle},
-		{"turns", func(n *node) error { mock.gap.Store(0); mock.tokens.Store(32); return n.turns(talkers, secs) }},
-		{"readers", func(n *node) error {
+		{name: "idle", f: idle},
+		{name: "idle, a world of three regions on this one core", f: world, more: []string{"--regions", regions}},
+		{name: "turns", f: func(n *node) error { mock.gap.Store(0); mock.tokens.Store(32); return n.turns(talkers, secs) }},
+		{name: "readers", f: func(n *node) error {
 			mock.gap.Store(int64(20 * time.Millisecond))
 			mock.tokens.Store(int64(secs / (20 * time.Millisecond)))
 			return n.readers(readers, live)
 		}},
 	} {
-		n, err := startNode(parley, mock.url)
+		n, err := startNode(parley, mock.url, m.more...)
 		if err != nil {
 			return err
 		}
@@ -122,7 +127,7 @@ type node struct {
 	client *http.Client
 }
 
-func startNode(parley, engine string) (*node, error) {
+func startNode(parley, engine string, more ...string) (*node, error) {
 	dir, err := os.MkdirTemp("", "parley-bench-")
 	if err != nil {
 		return nil, err
@@ -134,6 +139,7 @@ func startNode(parley, engine string) (*node, error) {
 	addr := l.Addr().String()
 	_ = l.Close()
 	args := []string{parley, "up", "--no-browser", "--listen", addr, "--data", dir, "--engine", engine, "--model", "mock"}
+	args = append(args, more...)
 	if _, err := exec.LookPath("taskset"); err == nil {
 		args = append([]string{"taskset", "-c", "1"}, args...)
 		_ = exec.Command("taskset", "-a", "-p", "-c", "0", strconv.Itoa(os.Getpid())).Run()
@@ -147,7 +153,7 @@ func startNode(parley, engine string) (*node, error) {
 	if err := n.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for range 1000 {
+	for range 3000 {
 		if resp, err := http.Get(n.url + "/readyz"); err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
@@ -167,8 +173,10 @@ func (n *node) stop() {
 }
 
 // memory returns resident and peak MiB of the node.
-func (n *node) memory() (now, peak float64) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
+func (n *node) memory() (now, peak float64) { return memory(n.cmd.Process.Pid) }
+
+func memory(pid int) (now, peak float64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
 		if len(f) == 3 {
@@ -185,12 +193,51 @@ func (n *node) memory() (now, peak float64) {
 }
 
 // cpu returns the node's processor seconds.
-func (n *node) cpu() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
+func (n *node) cpu() float64 { return cpu(n.cmd.Process.Pid) }
+
+func cpu(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
 	user, _ := strconv.ParseFloat(f[11], 64)
 	sys, _ := strconv.ParseFloat(f[12], 64)
 	return (user + sys) / 100
+}
+
+// world is idle for the processes of three regions and the one that holds them
+// together: the edge, the page's address and the simulated distances.
+func world(n *node) error {
+	names, err := filepath.Glob(filepath.Join(n.dir, "regions", "*", "parley.pid"))
+	if err != nil || len(names) == 0 {
+		return fmt.Errorf("no regions in %s: %w", n.dir, err)
+	}
+	pids := map[string]int{"edge and links": n.cmd.Process.Pid}
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if pids[filepath.Base(filepath.Dir(name))], err = strconv.Atoi(strings.TrimSpace(string(b))); err != nil {
+			return err
+		}
+	}
+	time.Sleep(10 * time.Second)
+	before := map[string]float64{}
+	for name, pid := range pids {
+		before[name] = cpu(pid)
+	}
+	time.Sleep(20 * time.Second)
+	var sum, used float64
+	for _, name := range slices.Sorted(maps.Keys(pids)) {
+		now, _ := memory(pids[name])
+		share := 100 * (cpu(pids[name]) - before[name]) / 20
+		fmt.Printf("  %-16s %.0f MiB, %.1f %% of a core\n", name, now, share)
+		sum, used = sum+now, used+share
+	}
+	fmt.Printf("  all              %.0f MiB, %.1f %% of a core\n", sum, used)
+	return nil
 }
 
 func idle(n *node) error {
