@@ -21,7 +21,9 @@ async function make(out) {
     entryPoints: { app: "src/main.tsx", dark: "src/style/dark.css" },
     outdir: join(out, "assets"),
     entryNames: "[name].[hash]",
+    chunkNames: "[name].[hash]",
     bundle: true,
+    splitting: true,
     minify: true,
     format: "esm",
     target: ["es2022", "chrome109", "firefox115", "safari16.4"],
@@ -33,16 +35,18 @@ async function make(out) {
     logLevel: "warning",
   });
   const made = Object.keys(result.metafile.outputs).map((f) => relative(out, join(here, f)).replaceAll("\\", "/"));
-  const js = made.find((f) => f.endsWith(".js"));
+  const js = made.find((f) => /\/app\..*\.js$/.test(f));
+  const chunks = imported(result.metafile, out, js); // what it can't begin without
   const css = made.find((f) => /\/app\..*\.css$/.test(f));
   const dark = made.find((f) => /\/dark\..*\.css$/.test(f));
   const html = readFileSync(join(here, "src", "index.html"), "utf8")
     .replace("%JS%", `/${js}`)
+    .replace("%CHUNKS%", chunks.map((f) => `<link rel="modulepreload" href="/${f}" />`).join(""))
     .replace("%CSS%", `/${css}`)
     .replace("%DARK%", `/${dark}`);
   writeFileSync(join(out, "index.html"), html);
   for (const f of readdirSync(join(here, "public"))) writeFileSync(join(out, f), readFileSync(join(here, "public", f)));
-  await worker(out, ["index.html", js, css, dark, "icon.svg", "manifest.webmanifest"]);
+  await worker(out, ["index.html", js, ...chunks, css, dark, "icon.svg", "manifest.webmanifest"]);
   writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
   let first = 0;
   for (const f of files(out)) {
@@ -54,10 +58,25 @@ async function make(out) {
     const gz = gzipSync(body, { level: 9 });
     gz[9] = 255; // the operating system: not said, so that every one writes the same
     writeFileSync(join(out, f + ".gz"), gz);
-    if (!/^(licenses\.txt|sw\.js|.*\.png)$/.test(f)) first += gz.length;
+    if (!/^(licenses\.txt|sw\.js|.*\.png)$/.test(f) && (!f.endsWith(".js") || f === js || chunks.includes(f))) first += gz.length;
     console.log(`${f.padEnd(28)} ${String(body.length).padStart(7)} bytes, gzip ${gz.length}, brotli ${br.length}`);
   }
   if (first > budget) throw new Error(`the first load has ${first} bytes compressed, more than ${budget}`);
+}
+
+// imported lists the files that a script of the build imports at once.
+function imported(meta, out, js) {
+  const name = (f) => relative(out, join(here, f)).replaceAll("\\", "/");
+  const found = [];
+  const visit = (file) => {
+    for (const i of meta.outputs[file].imports) {
+      if (i.kind !== "import-statement" || found.includes(name(i.path))) continue;
+      found.push(name(i.path));
+      visit(i.path);
+    }
+  };
+  visit(Object.keys(meta.outputs).find((f) => name(f) === js));
+  return found;
 }
 
 // worker builds the service worker, which knows what the page consists of.

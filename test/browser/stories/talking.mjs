@@ -32,6 +32,29 @@ export const stories = {
     equal(p.errors.join(" "), "", "errors");
   },
 
+  "formulas are set, once they are whole, and what sets them comes only then": async (t) => {
+    const text = "The roots of \\(ax^2+bx+c\\) are\n\n\\[\nx = \\frac{-b \\pm \\sqrt{b^2-4ac}}{2a}\n\\]\n\nand cost $5 or $10; \\href{javascript:alert(1)}{x} and $\\href{javascript:alert(1)}{y}$ are not links.\n\n$$\\begin{pmatrix}1&0\\\\0&1\\end{pmatrix}$$\n";
+    const e = await t.engine({ delay: 1, answer: (ask) => (ask === "Hello" ? "No formula." : text) });
+    const n = await t.node({ engine: e.url });
+    const p = await t.page(n.url, { width: 390, height: 844 });
+    const asked = [];
+    p.page.on("request", (r) => asked.push(new URL(r.url()).pathname));
+    await p.say("Hello");
+    await p.finished();
+    equal(asked.filter((u) => u.includes("/tex.")).length, 0, "requests for what sets formulas, without one");
+    await p.say("Roots?");
+    await p.finished(2);
+    await until(async () => (await p.page.$$("math")).length === 3, "three formulas are set");
+    equal(asked.filter((u) => u.includes("/tex.")).length, 1, "requests for what sets formulas");
+    ok((await p.page.$$("math mfrac msqrt")).length === 1, "a root in a fraction");
+    ok((await p.page.textContent(".md >> nth=-1")).includes("cost $5 or $10"), "money stays money");
+    equal((await p.page.$$(".md a")).length, 0, "links");
+    await clean(p, "formulas");
+    await fits(p, "formulas");
+    await p.page.screenshot({ path: join(t.out, "formulas-390.png") });
+    equal(p.errors.join(" "), "", "errors");
+  },
+
   "an answer that was stopped goes on where it ended, beside the first": async (t) => {
     const n = await t.node({ engine: "demo" });
     const p = await t.page(n.url);

@@ -3,6 +3,7 @@
 // that nothing a model writes can become markup of its own.
 import { h, type ComponentChild } from "preact";
 import { CodeBlock } from "../ui/code.tsx";
+import { Formula } from "../ui/math.tsx";
 import { words } from "../words.ts";
 import type { Token } from "./parser.ts";
 import { safe } from "./urls.ts";
@@ -59,6 +60,8 @@ function leaf(t: Token): ComponentChild[] {
     case "fence":
     case "code_block":
       return [h(CodeBlock, { text: t.content, lang: language(t.info) })];
+    case "math":
+      return [h(Formula, { tex: t.content, display: t.info === "display" })];
     case "hr":
       return [h("hr", null)];
     case "image":
