@@ -9,11 +9,12 @@ import (
 // Region is a region of the service as the node that was asked sees it.
 type Region struct {
 	Name    string       `json:"name"`
-	Role    string       `json:"role"`  // "full", or "witness": serves nobody
-	State   string       `json:"state"` // RegionServing and so on
-	Here    bool         `json:"here"`  // the node that was asked is in it
-	Leads   []string     `json:"leads"` // regions whose log is led from here
-	Lag     uint64       `json:"lag"`   // most entries that a copy of the log here is behind
+	Role    string       `json:"role"`   // "full", or "witness": serves nobody
+	State   string       `json:"state"`  // RegionServing and so on
+	Here    bool         `json:"here"`   // the node that was asked is in it
+	Leads   []string     `json:"leads"`  // regions whose log is led from here
+	Copies  []string     `json:"copies"` // regions of whose log there is a current copy here
+	Lag     uint64       `json:"lag"`    // most entries that a copy of the log here is behind
 	Address string       `json:"address"`
 	Nodes   []RegionNode `json:"nodes"`
 }

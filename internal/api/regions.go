@@ -15,6 +15,7 @@ type Region struct {
 	State   string       `json:"state"`
 	Here    bool         `json:"here,omitempty"`    // this node is in it
 	Leads   []string     `json:"leads"`             // regions whose log is led here
+	Copies  []string     `json:"copies"`            // regions of whose log there is a current copy here
 	Lag     uint64       `json:"lag"`               // most entries that a replica here is behind
 	Address string       `json:"address,omitempty"` // where users reach it
 	Nodes   []RegionNode `json:"nodes"`

@@ -71,6 +71,9 @@ type App struct {
 
 	understanding *understand.Service // nil: engines answer everything
 
+	stopping atomic.Bool // this node goes
+	away     atomic.Bool // it was taken out of service
+
 	undo    []step // what Stop does, last in first out
 	stop    sync.Once
 	stopErr error
@@ -162,7 +165,7 @@ func (a *App) unwind(ctx context.Context) error {
 func (a *App) Stop(ctx context.Context) error {
 	a.stop.Do(func() {
 		if a.board != nil {
-			a.board.Drain()
+			a.board.Drain(true)
 		}
 		a.stopErr = a.unwind(ctx)
 		a.end.Do(func() { close(a.ended) })
@@ -219,7 +222,7 @@ func (a *App) claimData(context.Context) error {
 // log's nor the store's (certificates, secrets), and keeps copies of them.
 func (a *App) keepSmall(context.Context) error {
 	ours := func(path string) bool {
-		return path == "log" || path == "regions" || strings.HasPrefix(path, "store.db") || strings.HasPrefix(path, "parley.") ||
+		return path == "log" || path == "regions" || path == drainedFile || strings.HasPrefix(path, "store.db") || strings.HasPrefix(path, "parley.") ||
 			strings.HasPrefix(path, "compare-") || path == "lock"
 	}
 	ledger := rot.NewLedger(a.cfg.Data, filepath.Join(a.cfg.Data, "kept"), ours)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/api"
@@ -136,14 +137,23 @@ func (a *App) startWorld(ctx context.Context) error {
 	}
 	a.world = view
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		a.beat(run, view)
-	}()
-	a.onStop("world", func(context.Context) error {
+	var all sync.WaitGroup
+	all.Go(func() { a.beat(run, view) })
+	all.Go(func() {
+		tick := time.NewTicker(attendEvery)
+		defer tick.Stop()
+		for run.Err() == nil {
+			a.attend(run)
+			select {
+			case <-tick.C:
+			case <-run.Done():
+			}
+		}
+	})
+	a.onStop("world", func(ctx context.Context) error {
+		a.depart(ctx)
 		cancel()
-		<-done
+		all.Wait()
 		b := a.state(context.Background())
 		b.Leaving = true
 		a.tell(b)
@@ -151,6 +161,8 @@ func (a *App) startWorld(ctx context.Context) error {
 	})
 	return nil
 }
+
+const attendEvery = 500 * time.Millisecond
 
 func role(n config.Node) cluster.Role {
 	if n.Witness {
@@ -225,6 +237,7 @@ func (a *App) tell(b cluster.Beat) {
 // state is what this node says of itself.
 func (a *App) state(ctx context.Context) cluster.Beat {
 	b := cluster.Beat{Node: a.cfg.Node, Region: a.cfg.Region, Role: cluster.Full, Version: a.opts.Version}
+	b.Leaving = a.stopping.Load() || a.away.Load()
 	for _, n := range a.cfg.Nodes {
 		if n.Name == a.cfg.Node {
 			b.Role, b.URL = role(n), n.URL
@@ -269,7 +282,7 @@ func (a *App) regions() []api.Region {
 				return &out[i]
 			}
 		}
-		out = append(out, api.Region{Name: name, Role: string(cluster.Full), State: api.RegionDown, Leads: []string{}, Nodes: []api.RegionNode{}})
+		out = append(out, api.Region{Name: name, Role: string(cluster.Full), State: api.RegionDown, Leads: []string{}, Copies: []string{}, Nodes: []api.RegionNode{}})
 		return &out[len(out)-1]
 	}
 	if a.world == nil {
@@ -281,12 +294,13 @@ func (a *App) regions() []api.Region {
 		for _, n := range a.world.States(now) {
 			r := at(n.Region)
 			r.Role, r.Here = string(n.Role), r.Here || n.Name == a.cfg.Node
-			node := api.RegionNode{Name: n.Name, Alive: n.Alive, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version}
+			here := !n.Last.IsZero() && !a.world.Dead(n.Name, now) // one that leaves is still here
+			node := api.RegionNode{Name: n.Name, Alive: here, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version}
 			if !n.Last.IsZero() {
 				node.Seen = n.Last.UTC()
 			}
 			r.Nodes = append(r.Nodes, node)
-			if !n.Alive {
+			if !here {
 				continue
 			}
 			r.Address = n.Beat.URL
@@ -297,10 +311,16 @@ func (a *App) regions() []api.Region {
 	}
 	for _, s := range log.Streams {
 		for _, c := range s.Replicas {
+			if c.Region == "" {
+				continue // of a node that is in nobody's list any more
+			}
 			r := at(c.Region)
 			r.Lag = max(r.Lag, c.Lag)
+			if c.Current && !slices.Contains(r.Copies, s.Home) {
+				r.Copies = append(r.Copies, s.Home)
+			}
 		}
-		if s.Leader != "" {
+		if s.Leader != "" && s.Region != "" {
 			r := at(s.Region)
 			r.Leads = append(r.Leads, s.Home)
 		}

@@ -12,8 +12,15 @@ import (
 	"github.com/parleyhq/parley/internal/secret"
 )
 
-// version is the module's version, or the commit it was built from.
+// stamp is what whoever packages the program says it is: -ldflags "-X
+// github.com/parleyhq/parley/internal/cli.stamp=1.2.3".
+var stamp = ""
+
+// version is the stamp, the module's version, or the commit it was built from.
 func version() string {
+	if stamp != "" {
+		return stamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

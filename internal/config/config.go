@@ -47,6 +47,7 @@ type Config struct {
 	Session    time.Duration // lifetime of a browser's session
 	Patience   time.Duration // how long an answer waits for an engine to come back
 	Drain      time.Duration // how long a stopping node waits for what runs
+	LameDuck   time.Duration // how long a stopping node of a cluster still serves
 
 	Understanding []Understanding // what is understood without a language model
 

@@ -222,6 +222,8 @@ func tuningSettings() []row[Config] {
 			func(c *Config) *time.Duration { return &c.Patience }, time.Second, time.Hour),
 		duration(Row{Key: "drain", Default: "10s", Env: "PARLEY_DRAIN", Doc: "How long a stopping node waits for running requests before it cuts them. Answers go on after the next start."},
 			func(c *Config) *time.Duration { return &c.Drain }, 100*time.Millisecond, 10*time.Minute),
+		duration(Row{Key: "lame_duck", Default: "1s", Env: "PARLEY_LAME_DUCK", Doc: "How long a stopping node of a cluster still serves while it says that it is not ready, so that an edge, a balancer or DNS leads nobody to it any more when it closes. A part of drain."},
+			func(c *Config) *time.Duration { return &c.LameDuck }, 10*time.Millisecond, 5*time.Minute),
 	}
 }
 

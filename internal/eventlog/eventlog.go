@@ -78,10 +78,13 @@ type Log struct {
 }
 
 const (
-	shards     = 1       // per home region; a name in subjects and streams, so that more can come
-	maxPayload = 4 << 20 // bytes of one entry; the API's own limits are lower
-	kvBucket   = "parley"
-	ioTimeout  = 5 * time.Second
+	shards = 1 // per home region; a name in subjects and streams, so that more can come
+
+	streamPrefix = "CONV_"
+	maxPayload   = 4 << 20 // bytes of one entry; the API's own limits are lower
+	kvBucket     = "parley"
+	kvStream     = "KV_" + kvBucket
+	ioTimeout    = 5 * time.Second
 )
 
 // Open starts the log below opts.Dir and returns when it can be read and
@@ -313,7 +316,7 @@ func (l *Log) down(why string) {
 	}
 }
 
-func streamName(home string, shard int) string { return fmt.Sprintf("CONV_%s_%d", home, shard) }
+func streamName(home string, shard int) string { return fmt.Sprintf(streamPrefix+"%s_%d", home, shard) }
 
 // homeStream is a stream of conversations that are at home in one region.
 type homeStream struct {

@@ -3,7 +3,6 @@ package eventlog
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -60,6 +59,7 @@ type clusterView struct {
 	streams map[string]StreamState
 	moved   map[string]time.Time // when a stream's leader was last brought home
 	fit     map[string]time.Time // since when this node could lead a home stream that is led elsewhere
+	leaving bool                 // this node shall lead nothing
 	told    map[string]uint64    // the newest entry of a stream that followers were told
 }
 
@@ -67,6 +67,14 @@ func (v *clusterView) tell(stream string, seq uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.told[stream] = max(v.told[stream], seq)
+}
+
+// stay notes whether this node shall lead nothing.
+func (v *clusterView) stay(away bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.leaving = away
+	clear(v.fit)
 }
 
 func (v *clusterView) toldOf(stream string) uint64 {
@@ -226,6 +234,7 @@ func (l *Log) goHome(ctx context.Context, st StreamState) {
 	v.mu.Lock()
 	since, was := v.fit[st.Stream]
 	moved := v.moved[st.Stream]
+	fit = fit && !v.leaving
 	switch {
 	case !fit:
 		delete(v.fit, st.Stream)
@@ -236,27 +245,13 @@ func (l *Log) goHome(ctx context.Context, st StreamState) {
 	if !fit || !was || time.Since(since) < homeAfter || time.Since(moved) < homeAgain {
 		return
 	}
-	if err := l.lead(ctx, st.Stream); err != nil {
+	if err := l.moveLeader(ctx, st.Stream, l.opts.Node); err != nil {
 		l.lg.Warn("the log's leader does not come home yet", "stream", st.Stream, "leader", st.Leader, "err", err)
 	}
 	v.mu.Lock()
 	v.moved[st.Stream] = time.Now()
 	delete(v.fit, st.Stream)
 	v.mu.Unlock()
-}
-
-// lead makes this node the leader of a stream and of its queue.
-func (l *Log) lead(ctx context.Context, stream string) error {
-	ctx, cancel := context.WithTimeout(ctx, leaderTime)
-	defer cancel()
-	to := map[string]any{"placement": map[string]any{"preferred": serverPrefix + l.opts.Node}}
-	if err := l.ask(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, to, nil); err != nil {
-		return fmt.Errorf("move leader of %s: %w", stream, err)
-	}
-	if err := l.ask(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+stream+"."+turns, to, nil); err != nil {
-		l.lg.Debug("the queue's leader stays", "stream", stream, "err", err)
-	}
-	return nil
 }
 
 // member is nil when this node has joined the cluster, or needs none.

@@ -58,11 +58,11 @@ func New(limit time.Duration, checks ...Check) *Board {
 	return &Board{checks: checks, limit: limit, maxAge: 250 * time.Millisecond}
 }
 
-// Drain makes the node not ready for good: it is going away.
-func (b *Board) Drain() {
+// Drain makes the node not ready, as one that is going away, or ends that.
+func (b *Board) Drain(away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.draining = true
+	b.draining = away
 	b.report.At = time.Time{}
 }
 

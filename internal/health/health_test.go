@@ -29,9 +29,13 @@ func TestBoard(t *testing.T) {
 		if !r.Parts[0].Since.Equal(first.Parts[0].Since) || !r.Parts[1].Since.After(first.Parts[1].Since) {
 			t.Errorf("since: %+v", r.Parts)
 		}
-		b.Drain()
+		b.Drain(true)
 		if r := b.Report(t.Context()); r.Ready || r.Status != "draining" {
 			t.Errorf("draining: %+v", r)
+		}
+		b.Drain(false)
+		if r := b.Report(t.Context()); !r.Ready || r.Status != "degraded" {
+			t.Errorf("back: %+v", r)
 		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/atomicfile"
+	"github.com/parleyhq/parley/internal/fault"
 )
 
 // Identity is whom a certificate names. In it, it is the URI
@@ -206,7 +207,7 @@ func (c *Certs) Expires() time.Time {
 // Health is nil while the certificate in use is one that others take.
 func (c *Certs) Health() error {
 	if left := time.Until(c.Expires()); left <= 0 {
-		return fmt.Errorf("this node's certificate expired at %s and was not renewed: the other nodes refuse it; see %s",
+		return fault.New(fault.Unavailable, "this node's certificate expired at %s and was not renewed: the other nodes refuse it; put a new one into %s",
 			c.Expires().UTC().Format(time.RFC3339), c.path(nodeFile))
 	}
 	return nil

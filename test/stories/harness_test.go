@@ -307,7 +307,8 @@ type shown struct {
 	problem  map[string]string
 	acts     []act
 	joints   []joint
-	attached int // connections it took
+	attached int         // connections it took
+	over     chan string // gets each turn that is over; nil: nobody asks
 }
 
 type act struct {
@@ -445,6 +446,9 @@ func (s *shown) take(id, event string, data []byte) error {
 		s.joints = append(s.joints, joint{b.Turn, b.Offset, b.Policy})
 	case "turn":
 		s.state[b.Turn], s.problem[b.Turn] = b.State, b.Error
+		if s.over != nil && (b.State == "done" || b.State == "failed" || b.State == "stopped") {
+			s.over <- b.Turn
+		}
 	}
 	return nil
 }
