@@ -222,7 +222,7 @@ func (a *App) claimData(context.Context) error {
 // log's nor the store's (certificates, secrets), and keeps copies of them.
 func (a *App) keepSmall(context.Context) error {
 	ours := func(path string) bool {
-		return path == "log" || path == "regions" || path == drainedFile || strings.HasPrefix(path, "store.db") || strings.HasPrefix(path, "parley.") ||
+		return path == "log" || strings.HasPrefix(path, "log.") || path == "regions" || path == drainedFile || strings.HasPrefix(path, "store.db") || strings.HasPrefix(path, "parley.") ||
 			strings.HasPrefix(path, "compare-") || path == "lock"
 	}
 	ledger := rot.NewLedger(a.cfg.Data, filepath.Join(a.cfg.Data, "kept"), ours)
@@ -308,7 +308,7 @@ func (a *App) startLog(ctx context.Context) error {
 	}
 	a.log = log
 	a.onStop("log", func(context.Context) error { return log.Close() })
-	return nil
+	return a.adopt(ctx)
 }
 
 func (a *App) startStore(ctx context.Context) error {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/parleyhq/parley/internal/atomicfile"
+	"github.com/parleyhq/parley/internal/config"
 )
 
 // drainedFile stands in the data directory of a node that is out of service.
@@ -28,8 +30,12 @@ func Drain(data string, away bool) error {
 	return nil
 }
 
-// drained reports whether Drain has taken this node out of service.
+// drained reports whether this node is out of service: because of Drain, or
+// because the list says that it leaves.
 func (a *App) drained() bool {
+	if slices.ContainsFunc(a.cfg.Nodes, func(n config.Node) bool { return n.Name == a.cfg.Node && n.Leaves }) {
+		return true
+	}
 	_, err := os.Stat(filepath.Join(a.cfg.Data, drainedFile))
 	return err == nil
 }

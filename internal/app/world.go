@@ -30,7 +30,7 @@ func (a *App) members() (*eventlog.Cluster, error) {
 	}
 	out := &eventlog.Cluster{Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, RoundTrip: c.Cluster.RoundTrip}
 	for _, n := range c.Nodes {
-		out.Nodes = append(out.Nodes, eventlog.Node{Name: n.Name, Region: n.Region, Address: n.Address, Witness: n.Witness})
+		out.Nodes = append(out.Nodes, eventlog.Node{Name: n.Name, Region: n.Region, Address: n.Address, Witness: n.Witness, Leaves: n.Leaves})
 	}
 	if c.Cluster.Certs == "" {
 		return out, nil
@@ -123,7 +123,7 @@ func (a *App) startWorld(ctx context.Context) error {
 	for _, n := range a.cfg.Nodes {
 		nodes = append(nodes, cluster.Node{Name: n.Name, Region: n.Region, Role: role(n)})
 	}
-	view, err := cluster.New(cluster.Options{Self: a.cfg.Node, Nodes: nodes})
+	view, err := cluster.New(cluster.Options{Self: a.cfg.Node, Nodes: nodes, Homes: a.log.Homes})
 	if err != nil {
 		return err
 	}

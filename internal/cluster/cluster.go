@@ -53,6 +53,9 @@ const Every = 200 * time.Millisecond
 type Options struct {
 	Self  string // this node's name
 	Nodes []Node // all of the world, this one included
+	// Homes are the regions that conversations began in, those that are no more
+	// included; nil = the regions of Nodes that serve users.
+	Homes func() []string
 	// Distance is the round trip between two regions; nearer ones step in
 	// first. Nil: the order of Nodes.
 	Distance func(a, b string) time.Duration
@@ -118,10 +121,15 @@ func (v *View) Hear(b Beat, now time.Time) {
 	h.beat, h.last = b, now
 }
 
-// alive reports whether a node was heard lately. mu is held.
-func (v *View) alive(name string, now time.Time) bool {
+// heardOf reports whether a node was heard lately. mu is held.
+func (v *View) heardOf(name string, now time.Time) bool {
 	h := v.heard[name]
-	return h != nil && !h.beat.Leaving && now.Sub(h.last) <= v.opts.Silence
+	return h != nil && now.Sub(h.last) <= v.opts.Silence
+}
+
+// alive reports whether a node was heard lately and stays. mu is held.
+func (v *View) alive(name string, now time.Time) bool {
+	return v.heardOf(name, now) && !v.heard[name].beat.Leaving
 }
 
 // Majority reports whether this node hears enough of the world to act for
@@ -135,7 +143,7 @@ func (v *View) Majority(now time.Time) bool {
 func (v *View) majority(now time.Time) bool {
 	n := 0
 	for _, node := range v.opts.Nodes {
-		if node.Name == v.self.Name || v.alive(node.Name, now) {
+		if node.Name == v.self.Name || v.heardOf(node.Name, now) { // one that leaves still votes
 			n++
 		}
 	}
@@ -214,6 +222,9 @@ func (v *View) settled(h *heard, now time.Time) bool {
 // regions lists every region that is home to conversations, in order. mu need
 // not be held.
 func (v *View) regions() []string {
+	if v.opts.Homes != nil {
+		return v.opts.Homes()
+	}
 	var out []string
 	for _, n := range v.opts.Nodes {
 		if n.Role != Witness && !slices.Contains(out, n.Region) {

@@ -74,6 +74,7 @@ type Node struct {
 	Address string // HOST:PORT for the other nodes
 	URL     string // where users reach it; "" = not told to anybody
 	Witness bool   // votes and holds replicas, serves nobody
+	Leaves  bool   // its copies move to the others, so that it can be taken out of the list
 }
 
 // Cluster is how a node meets the others.

@@ -195,6 +195,8 @@ func memberSettings() []row[Node] {
 			func(n *Node) *string { return &n.URL }, checkURL),
 		toggle(Row{Key: "witness", Doc: "It votes and holds replicas of the log, and serves nobody: the small third region of two."},
 			func(n *Node) *bool { return &n.Witness }),
+		toggle(Row{Key: "leaves", Doc: "It is going to be taken out of the list: it serves nobody any more, and its copies of the log move to the others."},
+			func(n *Node) *bool { return &n.Leaves }),
 	}
 }
 

@@ -58,6 +58,7 @@ type Node struct {
 	Name    string // unique in the cluster
 	Address string // host:port at which this node reaches it
 	Witness bool   // holds replicas and votes, but no conversation begins there and nobody is served
+	Leaves  bool   // is going to be taken out of the list: its replicas move to the others
 }
 
 const (
@@ -91,7 +92,9 @@ func (c *Cluster) region(node string) string {
 }
 
 // homes lists the regions in which conversations begin.
-func (c *Cluster) homes() []string { return c.regions(func(n Node) bool { return !n.Witness }) }
+func (c *Cluster) homes() []string {
+	return c.regions(func(n Node) bool { return !n.Witness && !n.Leaves })
+}
 
 func (c *Cluster) regions(which func(Node) bool) []string {
 	var out []string
@@ -103,13 +106,14 @@ func (c *Cluster) regions(which func(Node) bool) []string {
 	return out
 }
 
-func (c *Cluster) allRegions() []string { return c.regions(func(Node) bool { return true }) }
+// holding lists the regions that can hold replicas.
+func (c *Cluster) holding() []string { return c.regions(func(n Node) bool { return !n.Leaves }) }
 
 // holders lists the regions that hold the log of a home: the home and the next
 // ones in the order of the list, so that every node comes to the same answer
 // and the home always has a replica.
 func (c *Cluster) holders(home string) []string {
-	all := c.allRegions()
+	all := c.holding()
 	i := max(0, slices.Index(all, home))
 	turned := slices.Concat(all[i:], all[:i])
 	return turned[:min(len(turned), c.Replicas)]
@@ -127,16 +131,17 @@ func (c *Cluster) validate(opts Options) (*Cluster, error) {
 	if out.Wait == 0 {
 		out.Wait = 20 * time.Second
 	}
+	staying := len(slices.DeleteFunc(slices.Clone(out.Nodes), func(n Node) bool { return n.Leaves }))
 	if out.Replicas == 0 {
-		out.Replicas = min(3, len(out.Nodes))
+		out.Replicas = min(3, staying)
 	}
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(out.Nodes) < 2 || len(out.Nodes) > mostNodes {
 		wrong("%d nodes: a cluster has 2 to %d; a single node needs none", len(out.Nodes), mostNodes)
 	}
-	if out.Replicas < 1 || out.Replicas > min(5, max(1, len(out.Nodes))) {
-		wrong("%d replicas of %d nodes: take 1 to 5, best 3", out.Replicas, len(out.Nodes))
+	if out.Replicas < 1 || out.Replicas > min(5, max(1, staying)) {
+		wrong("%d replicas of %d nodes: take 1 to 5, best 3", out.Replicas, staying)
 	}
 	if out.RoundTrip < 0 || out.RoundTrip > time.Second {
 		wrong("a round trip of %s: at most 1s is bearable", out.RoundTrip)
@@ -169,7 +174,7 @@ func (c *Cluster) validate(opts Options) (*Cluster, error) {
 		out.Advertise = me.Address
 	}
 	if len(out.homes()) == 0 {
-		wrong("every node is a witness: nobody serves users")
+		wrong("every node is a witness or leaves: nobody serves users")
 	}
 	if host, _, err := net.SplitHostPort(out.Listen); err != nil || !loopback(host) {
 		remote = true
@@ -205,6 +210,7 @@ func (c *Cluster) configure(o *server.Options, node string) error {
 		n = server.RANDOM_PORT
 	}
 	o.DontListen, o.Host, o.Port = false, "127.0.0.1", noPort
+	o.ReconnectErrorReports = 60 // of the tries to reach a node that is down, one a second
 	o.Cluster = server.ClusterOpts{
 		Name: c.Name, Host: host, Port: n,
 		Advertise: c.Advertise, NoAdvertise: true,
@@ -225,14 +231,14 @@ func (c *Cluster) configure(o *server.Options, node string) error {
 		reads := &server.SubjectPermission{Deny: []string{"$JS.API.DIRECT.GET.>"}}
 		o.Cluster.Permissions = &server.RoutePermissions{Import: reads, Export: reads}
 	}
-	me := c.region(node)
-	o.Tags = append(o.Tags, "region:"+me)
+	me, _ := c.self(node)
+	o.Tags = append(o.Tags, "region:"+me.Region)
 	for _, home := range c.homes() {
-		if slices.Contains(c.holders(home), me) {
+		if !me.Leaves && slices.Contains(c.holders(home), me.Region) {
 			o.Tags = append(o.Tags, "holds:"+home)
 		}
 	}
-	if len(c.allRegions()) >= c.Replicas { // else two replicas must share one
+	if len(c.holding()) >= c.Replicas { // else two replicas must share one
 		o.JetStreamUniqueTag = "region:"
 	}
 	o.JetStreamMaxCatchup = 256 << 20
@@ -279,7 +285,7 @@ func (l *Log) checkMode() error {
 		return nil
 	case name == "" && len(known) > 0:
 		return fault.New(fault.Invalid, "%s holds the log of a single node, and joining a cluster would throw it away; "+
-			"take another data directory for the cluster", l.opts.Dir)
+			"take another data directory for the cluster, or rename it to %s beside it: then its conversations are taken into the cluster", l.opts.Dir, AloneDir)
 	case name != "" && name != l.cluster.Name:
 		return fault.New(fault.Invalid, "%s belongs to the cluster %q, not to %q; take another data directory", l.opts.Dir, name, l.cluster.Name)
 	case name != "":
@@ -296,7 +302,7 @@ func (l *Log) checkMode() error {
 func (l *Log) join(ctx context.Context) error {
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	l.stop = cancel
-	if n := len(l.cluster.allRegions()); n < 3 {
+	if n := len(l.cluster.holding()); n < 3 {
 		l.lg.Warn("fewer than three regions: the death of one may stop the log; a witness region without users is enough", "regions", n)
 	}
 	if err := l.watchCluster(run); err != nil {
@@ -305,6 +311,7 @@ func (l *Log) join(ctx context.Context) error {
 	l.done.Go(func() { l.watchServer(run) })
 	l.done.Go(func() { l.watchFiles(run) })
 	l.done.Go(func() { l.settleAside(run) })
+	l.done.Go(func() { l.rearrange(run) })
 	failed := make(chan error, 1)
 	l.done.Go(func() {
 		if err := l.ensureAll(run); err != nil {
@@ -349,61 +356,115 @@ func (l *Log) ensureAll(ctx context.Context) error {
 }
 
 // Every full node makes the streams of all regions, so that the log of a
-// region is there before its own first node is. A witness makes nothing.
+// region is there before its own first node is. A witness makes nothing, nor
+// does a node that leaves. One that can't be made yet is made by rearrange: the
+// nodes that shall hold it have not read the list that it is in.
 func (l *Log) ensureOnce(ctx context.Context) error {
+	if err := l.ensureHomes(ctx); err != nil {
+		return err
+	}
+	return l.ensureShared(ctx)
+}
+
+func (l *Log) ensureHomes(ctx context.Context) error {
 	known, err := l.knownStreams()
 	if err != nil {
 		return err
 	}
-	me, _ := l.cluster.self(l.opts.Node)
+	if err := l.findFormer(ctx); err != nil {
+		return err
+	}
 	var names []string
 	for s := range l.streams() {
-		names = append(names, s.name)
-		if err := l.ensureStream(ctx, s, me.Witness, known); err != nil {
+		there, err := l.ensureStream(ctx, s, known)
+		if err != nil {
 			return err
 		}
-	}
-	try, cancel := context.WithTimeout(ctx, ensureTry)
-	defer cancel()
-	if me.Witness {
-		l.kv, err = l.js.KeyValue(try, kvBucket)
-	} else {
-		l.kv, err = l.js.CreateOrUpdateKeyValue(try, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: l.cluster.Replicas})
-	}
-	if err != nil {
-		return fmt.Errorf("open key-value bucket: %w", err)
-	}
-	if !me.Witness { // which keeps a copy when it is told to, and reads none
-		if _, err := l.js.CreateOrUpdateStream(ctx, fileConfig(l.cluster.Replicas)); err != nil {
-			return fmt.Errorf("open stream %s: %w", fileStream, err)
+		if there {
+			names = append(names, s.name)
 		}
 	}
 	return l.noteStreams(names)
 }
 
-func (l *Log) ensureStream(ctx context.Context, s homeStream, witness bool, known []string) error {
+// makes reports whether this node makes streams.
+func (l *Log) makes() bool {
+	me, _ := l.cluster.self(l.opts.Node)
+	return !me.Witness && !me.Leaves
+}
+
+// ensureShared makes the streams that belong to no region.
+func (l *Log) ensureShared(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ensureTry)
 	defer cancel()
-	name := s.name
+	kv, err := l.js.KeyValue(ctx, kvBucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) && l.makes() {
+		kv, err = l.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: kvBucket, History: 1, Replicas: l.cluster.Replicas})
+	}
+	if err != nil {
+		return fmt.Errorf("open key-value bucket: %w", err)
+	}
+	l.kv = kv
+	if !l.makes() { // it keeps a copy when it is told to, and reads none
+		return nil
+	}
+	_, err = l.js.Stream(ctx, fileStream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err = l.js.CreateStream(ctx, fileConfig(l.cluster.Replicas))
+	}
+	if err != nil {
+		return fmt.Errorf("open stream %s: %w", fileStream, err)
+	}
+	return nil
+}
+
+// ensureStream makes a stream and its queue if it makes any, and reports whether
+// it is there.
+func (l *Log) ensureStream(ctx context.Context, s homeStream, known []string) (there bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ensureTry)
+	defer cancel()
+	name, mine := s.name, s.home == l.opts.Region
 	stream, err := l.js.Stream(ctx, name)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound) && slices.Contains(known, name):
-		return fault.New(fault.Unavailable, "the log's stream %s was here before, and the cluster knows nothing of it: the other nodes' files were removed or belong to another cluster. "+
+		return false, fault.New(fault.Unavailable, "the log's stream %s was here before, and the cluster knows nothing of it: the other nodes' files were removed or belong to another cluster. "+
 			"This node's files below %s may be the last copy: stop all nodes and copy it before anything else", name, l.opts.Dir)
-	case errors.Is(err, jetstream.ErrStreamNotFound) && !witness:
+	case errors.Is(err, jetstream.ErrStreamNotFound) && l.makes():
 		stream, err = l.js.CreateStream(ctx, l.cluster.stream(s.home, s.shard))
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) && refused.ErrorCode == errNoPlace {
+			if !mine {
+				return false, nil
+			}
+			why := "the other nodes that shall hold this region's log don't know of it yet: put it into their lists of nodes and start them again, one by one"
+			l.waits.Store(&why)
+		}
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("open stream %s: %w", name, err)
+		return false, fmt.Errorf("open stream %s: %w", name, err)
 	}
 	_, err = stream.Consumer(ctx, turns)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) && !witness {
+	if errors.Is(err, jetstream.ErrConsumerNotFound) && l.makes() {
 		_, err = stream.CreateConsumer(ctx, l.turnsOf(s.home, mostLeases))
 	}
 	if err != nil {
-		return fmt.Errorf("open the queue of %s: %w", name, err)
+		return false, fmt.Errorf("open the queue of %s: %w", name, err)
 	}
-	return nil
+	return true, nil
+}
+
+// errNoPlace is the server's code for a stream that too few nodes could hold.
+const errNoPlace = 10005
+
+// placement says which nodes can hold the log of a home. That of a region that
+// is no more is at home anywhere.
+func (c *Cluster) placement(home string) *jetstream.Placement {
+	if !slices.Contains(c.homes(), home) {
+		return nil
+	}
+	return &jetstream.Placement{Tags: []string{"holds:" + home}}
 }
 
 func (c *Cluster) stream(home string, shard int) jetstream.StreamConfig {
@@ -415,7 +476,7 @@ func (c *Cluster) stream(home string, shard int) jetstream.StreamConfig {
 		Retention:  jetstream.LimitsPolicy,
 		Discard:    jetstream.DiscardNew,
 		Replicas:   c.Replicas,
-		Placement:  &jetstream.Placement{Tags: []string{"holds:" + home}},
+		Placement:  c.placement(home),
 		MaxMsgSize: maxPayload,
 		Duplicates: dedupeWindow,
 		// Every replica answers reads. What is stored is told to all regions

@@ -8,6 +8,7 @@ package eventlog
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -59,8 +60,10 @@ type Log struct {
 	disk diskGuard
 
 	cluster *Cluster      // nil = this node alone
+	secret  string        // of the operator's account, in this process
 	joined  chan struct{} // closed when the streams and kv are there
 	view    clusterView
+	waits   atomic.Pointer[string] // what joining waits for, if not for a majority
 
 	srv    atomic.Pointer[server.Server]
 	stop   context.CancelFunc
@@ -75,6 +78,7 @@ type Log struct {
 	twins      map[string]*rot.Twin // of a node that is alone, by stream
 	horizons   map[string]*horizon  // of a node that is alone, by stream
 	integrity  Integrity
+	former     []string // regions that are no more, whose conversations are in the log
 }
 
 const (
@@ -117,6 +121,7 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 	l := &Log{
 		opts: opts, lg: opts.Logger.With("part", "log"), disk: diskGuard{dir: opts.Dir, reserve: opts.Reserve},
 		committers: map[string]appender{}, twins: map[string]*rot.Twin{}, horizons: map[string]*horizon{}, joined: make(chan struct{}),
+		secret: rand.Text(),
 	}
 	l.ledger = l.keepsakes()
 	if opts.Cluster != nil {
@@ -130,6 +135,9 @@ func Open(ctx context.Context, opts Options) (*Log, error) {
 		return nil, err
 	}
 	if err := l.checkMode(); err != nil {
+		return nil, err
+	}
+	if err := l.recallFormer(); err != nil {
 		return nil, err
 	}
 	if err := l.startServer(ctx); err != nil {
@@ -224,6 +232,10 @@ func (l *Log) startServer(ctx context.Context) error {
 		if err := setTimers(timersFor(l.cluster.RoundTrip)); err != nil {
 			return fmt.Errorf("open log: %w", err)
 		}
+		// Who does not say who he is gets into the ordinary account.
+		system := server.NewAccount(server.DEFAULT_SYSTEM_ACCOUNT)
+		o.Accounts, o.SystemAccount = []*server.Account{system}, system.Name
+		o.Users = []*server.User{{Username: operator, Password: l.secret, Account: system}}
 		if err := l.cluster.configure(o, l.opts.Node); err != nil {
 			return fmt.Errorf("open log: %w", err)
 		}
@@ -294,6 +306,9 @@ func (l *Log) watchServer(ctx context.Context) {
 			}
 		}
 		l.down("the log switched itself off (disk full?); it starts again by itself")
+		if l.cluster != nil && l.disk.check() != nil {
+			continue // it could not start, and takes half a minute to find out
+		}
 		s.Shutdown()
 		s.WaitForShutdown()
 		if err := l.startServer(ctx); err != nil {
@@ -432,10 +447,12 @@ func (s serverLog) Debugf(format string, v ...any)  {}
 func (s serverLog) Tracef(format string, v ...any)  {}
 
 // say leaves out what is as it should be: that there is no listener for
-// clients, and that a node which is down can't be dialled.
+// clients, that a node which is down can't be dialled, that a password which
+// lives in this process is not hashed, and what a server says while it stops.
 func (s serverLog) say(level slog.Level, format string, v []any) {
 	msg := fmt.Sprintf(format, v...)
-	if strings.Contains(msg, strconv.Itoa(noPort)) || strings.Contains(msg, "Waiting for routing") ||
+	usual := []string{strconv.Itoa(noPort), "Waiting for routing", "Plaintext passwords", "store is closed", "Metalayer blocking snapshot"}
+	if slices.ContainsFunc(usual, func(s string) bool { return strings.Contains(msg, s) }) ||
 		strings.Contains(msg, "TLS route handshake error") && (strings.HasSuffix(msg, "EOF") || strings.HasSuffix(msg, "reset by peer")) {
 		level = slog.LevelDebug
 	}

@@ -70,12 +70,15 @@ func (l *Log) lease(m jetstream.Msg) (event.Lease, bool) {
 	return event.Lease{Entry: e, For: l.opts.Lease, Extend: m.InProgress, Ack: m.Ack, Release: m.NakWithDelay}, true
 }
 
-// Homes lists the regions whose conversations the log holds.
+// Homes lists the regions whose conversations the log holds: those that are,
+// and behind them those that were.
 func (l *Log) Homes() []string {
 	if l.cluster == nil {
 		return []string{l.opts.Region}
 	}
-	return l.cluster.homes()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append(l.cluster.homes(), l.former...)
 }
 
 // Leases hands out turn requests of conversations that are at home in a region,

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type StreamState struct {
 	Quorum       bool      // it can store: a leader with a majority of the replicas
 	Since        time.Time // since when leader and quorum are so
 	Last         uint64    // last sequence
+	Missing      bool      // it was not made yet
 	Replicas     []Replica // the leader among them
 }
 
@@ -38,6 +40,7 @@ type Replica struct {
 	Offline      bool          // the leader has not heard it for a while
 	Lag          uint64        // entries that it is behind
 	Seen         time.Duration // since the leader heard it
+	Pending      bool          // it is being made, or removed
 }
 
 const (
@@ -60,6 +63,7 @@ type clusterView struct {
 	moved   map[string]time.Time // when a stream's leader was last brought home
 	fit     map[string]time.Time // since when this node could lead a home stream that is led elsewhere
 	leaving bool                 // this node shall lead nothing
+	lists   map[string]listHeard // what list each node has, by node
 	told    map[string]uint64    // the newest entry of a stream that followers were told
 }
 
@@ -88,11 +92,14 @@ func (v *clusterView) toldOf(stream string) uint64 {
 func (l *Log) watchCluster(ctx context.Context) error {
 	l.view.look = make(chan struct{}, 1)
 	l.view.streams, l.view.moved, l.view.fit = map[string]StreamState{}, map[string]time.Time{}, map[string]time.Time{}
-	l.view.told = map[string]uint64{}
+	l.view.told, l.view.lists = map[string]uint64{}, map[string]listHeard{}
 	if _, err := l.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", func(m *nats.Msg) {
 		l.elected(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
 		l.view.now()
 	}); err != nil {
+		return readFault(err)
+	}
+	if _, err := l.nc.Subscribe(listSubject, func(m *nats.Msg) { l.view.hearList(m.Data) }); err != nil {
 		return readFault(err)
 	}
 	l.done.Go(func() {
@@ -162,6 +169,7 @@ type streamInfo struct {
 			Offline bool          `json:"offline"`
 			Active  time.Duration `json:"active"`
 			Lag     uint64        `json:"lag"`
+			Pending bool          `json:"pending"`
 		} `json:"replicas"`
 	} `json:"cluster"`
 }
@@ -197,6 +205,8 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	var info streamInfo
 	st := StreamState{Stream: name, Home: home}
 	if err := l.ask(try, "$JS.API.STREAM.INFO."+name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
+		var refused *apiError
+		st.Missing = errors.As(err, &refused) && refused.Code == 404
 		return st
 	}
 	st.Leader = strings.TrimPrefix(info.Cluster.Leader, serverPrefix)
@@ -211,7 +221,7 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 		}
 		st.Replicas = append(st.Replicas, Replica{
 			Node: node, Region: l.cluster.region(node),
-			Current: r.Current && !gone, Offline: gone, Lag: r.Lag, Seen: r.Active,
+			Current: r.Current && !gone, Offline: gone, Lag: r.Lag, Seen: r.Active, Pending: r.Pending,
 		})
 	}
 	slices.SortFunc(st.Replicas, func(a, b Replica) int { return cmp.Compare(a.Node, b.Node) })
@@ -223,7 +233,7 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 // and has been fit to lead for a while. A leader steps down for a chosen
 // successor: writers wait about two round trips, no election time-out.
 func (l *Log) goHome(ctx context.Context, st StreamState) {
-	if me, _ := l.cluster.self(l.opts.Node); me.Witness || st.Home != me.Region {
+	if me, _ := l.cluster.self(l.opts.Node); me.Witness || me.Leaves || st.Home != me.Region {
 		return
 	}
 	mine := slices.IndexFunc(st.Replicas, func(r Replica) bool { return r.Node == l.opts.Node })
@@ -260,8 +270,11 @@ func (l *Log) member() error {
 	case <-l.joined:
 		return nil
 	default:
-		return fault.New(fault.Unavailable, "this node has not found a majority of the cluster's nodes yet; it joins when they are in reach").After(time.Second)
 	}
+	if why := l.waits.Load(); why != nil {
+		return fault.New(fault.Unavailable, "%s", *why).After(time.Second)
+	}
+	return fault.New(fault.Unavailable, "this node has not found a majority of the cluster's nodes yet; it joins when they are in reach").After(time.Second)
 }
 
 // clusterHealth is nil if entries of this region's conversations can be stored
@@ -272,7 +285,7 @@ func (l *Log) clusterHealth() error {
 	}
 	me, _ := l.cluster.self(l.opts.Node)
 	for _, st := range l.State().Streams {
-		if st.Quorum || !me.Witness && st.Home != me.Region {
+		if st.Quorum || st.Missing || !me.Witness && st.Home != me.Region {
 			continue
 		}
 		who := "it has no leader"
