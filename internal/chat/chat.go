@@ -103,11 +103,12 @@ type Service struct {
 	lg   *slog.Logger
 	bots map[string]Bot
 
-	mu       sync.Mutex // guards lives, hands, serving, stopping
+	mu       sync.Mutex // guards all up to the next empty line
 	lives    map[string]*Live
 	hands    map[Orphan]bool               // requests that are being served
 	serving  map[string]context.CancelFunc // homes whose turns are taken; it ends the taking
 	stopping bool
+	trash    map[Orphan]time.Time // since when this worker knows of what was put there
 
 	tails   map[string]chan struct{} // by stream: closed when it is followed; made by Start
 	running chan struct{}            // a token for each turn at work
@@ -164,7 +165,7 @@ func New(opts Options) (*Service, error) {
 	}
 	s := &Service{
 		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[Orphan]bool{},
-		serving: map[string]context.CancelFunc{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
+		serving: map[string]context.CancelFunc{}, trash: map[Orphan]time.Time{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
 	}
 	for _, b := range opts.Bots {
 		if _, twice := s.bots[b.ID]; twice || b.ID == "" {

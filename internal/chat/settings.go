@@ -93,10 +93,25 @@ func (s *Service) discard(ctx context.Context, e event.Entry) (wait time.Duratio
 	l.View(func(st *conversation.State) {
 		owner, still = st.By.Owner, st.Exists && !st.Deleted && st.Set.Trashed && st.Trashed == e.Seq
 	})
+	place := Orphan{e.Conversation, e.Seq}
+	s.mu.Lock()
+	since, known := s.trash[place]
+	if !known {
+		since = time.Now()
+	}
+	// By this worker's own clock: the entry's time is another one's, and what is
+	// erased too early can't be taken back.
+	wait = s.opts.Undo - time.Since(since)
+	if still && wait > 0 {
+		s.trash[place] = since
+	} else {
+		delete(s.trash, place)
+	}
+	s.mu.Unlock()
 	if !still {
 		return 0, nil // taken back, or deleted already
 	}
-	if wait = time.Until(e.Time.Add(s.opts.Undo)); wait > 0 {
+	if wait > 0 {
 		return wait, nil
 	}
 	if _, err := s.Delete(ctx, owner, e.Conversation); err != nil && !fault.Is(err, fault.NotFound) {

@@ -29,10 +29,11 @@ const (
 	Kill    Fault = "kill"    // SIGKILL of the region's process
 	Pause   Fault = "pause"   // SIGSTOP, and SIGCONT after a while
 	Isolate Fault = "isolate" // no word passes between it and the other regions
+	Slow    Fault = "slow"    // its ways to the other regions are ten times as long
 )
 
 // Faults lists them all.
-func Faults() []Fault { return []Fault{Kill, Pause, Isolate} }
+func Faults() []Fault { return []Fault{Kill, Pause, Isolate, Slow} }
 
 // Options of a drill.
 type Options struct {
@@ -40,7 +41,7 @@ type Options struct {
 	Users  int
 	Times  int     // how often something breaks
 	Faults []Fault // in turn
-	// Hold is how long a region stays paused or isolated.
+	// Hold is how long a region stays paused, isolated or slow.
 	Hold time.Duration
 	// Direct lets the users reach the regions by themselves, with the client
 	// library and its list of addresses, instead of through the edge.
@@ -200,6 +201,9 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 		heal = func() error { return w.Resume(site) }
 	case Isolate:
 		w.Isolate(site)
+		heal = func() error { w.Heal(site); return nil }
+	case Slow:
+		w.Slow(site)
 		heal = func() error { w.Heal(site); return nil }
 	}
 	if err != nil {
@@ -388,7 +392,7 @@ func ParseFaults(list string) ([]Fault, error) {
 	for part := range strings.SplitSeq(list, ",") {
 		f := Fault(strings.TrimSpace(part))
 		if !slices.Contains(Faults(), f) {
-			return nil, fault.New(fault.Invalid, "%q is no fault: kill, pause or isolate, separated by commas", part)
+			return nil, fault.New(fault.Invalid, "%q is no fault: kill, pause, isolate or slow, separated by commas", part)
 		}
 		out = append(out, f)
 	}

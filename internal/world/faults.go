@@ -3,6 +3,7 @@ package world
 import (
 	"os"
 	"slices"
+	"time"
 
 	"github.com/parleyhq/parley/internal/eventlog/link"
 	"github.com/parleyhq/parley/internal/fault"
@@ -23,8 +24,22 @@ func (w *World) Resume(region string) error { return w.signal(region, resume) }
 // waits, and nobody is told. Users still reach it.
 func (w *World) Isolate(region string) { w.change(region, func(s *link.State) { s.Hold = true }) }
 
-// Heal ends Isolate.
-func (w *World) Heal(region string) { w.change(region, func(s *link.State) { s.Hold = false }) }
+// Slow makes the ways between a region and the others ten times as long.
+func (w *World) Slow(region string) { w.stretch(region, 10) }
+
+// Heal ends Isolate and Slow.
+func (w *World) Heal(region string) {
+	w.change(region, func(s *link.State) { s.Hold = false })
+	w.stretch(region, 1)
+}
+
+func (w *World) stretch(region string, times int) {
+	for pair, l := range w.links {
+		if pair.from == region || pair.to == region {
+			l.Change(func(s *link.State) { s.RoundTrip = Distance(pair.from, pair.to) * time.Duration(times) })
+		}
+	}
+}
 
 func (w *World) change(region string, how func(*link.State)) {
 	for pair, l := range w.links {
