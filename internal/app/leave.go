@@ -40,6 +40,9 @@ func (a *App) drained() bool {
 	return err == nil
 }
 
+// leaves reports whether other nodes shall take over.
+func (a *App) leaves() bool { return a.stopping.Load() || a.away.Load() }
+
 // depart is the first step of the node's end: other nodes take the turns of its
 // region and lead its log, while this one still answers whoever has not noticed
 // yet that it is not ready.

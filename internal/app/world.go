@@ -182,7 +182,7 @@ func (a *App) beat(ctx context.Context, view *cluster.View) {
 		looked  time.Time
 	)
 	for {
-		if time.Since(looked) >= time.Second || !mine.Ready {
+		if time.Since(looked) >= time.Second || !mine.Ready || mine.Leaving != a.leaves() {
 			mine, looked = a.state(ctx), time.Now()
 		}
 		a.tell(mine)
@@ -237,7 +237,7 @@ func (a *App) tell(b cluster.Beat) {
 // state is what this node says of itself.
 func (a *App) state(ctx context.Context) cluster.Beat {
 	b := cluster.Beat{Node: a.cfg.Node, Region: a.cfg.Region, Role: cluster.Full, Version: a.opts.Version}
-	b.Leaving = a.stopping.Load() || a.away.Load()
+	b.Leaving = a.leaves()
 	for _, n := range a.cfg.Nodes {
 		if n.Name == a.cfg.Node {
 			b.Role, b.URL = role(n), n.URL

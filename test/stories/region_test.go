@@ -195,6 +195,44 @@ func skewed(t *testing.T, seconds string) string {
 	return bin
 }
 
+// A node is taken out of service while it runs, over a restart, and back.
+func TestDrain(t *testing.T) {
+	whole(t)
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRealm(t, "engine: demo\n", "japaneast:witness", "koreacentral", "southeastasia")
+	r.configure()
+	r.start(bin, r.places...)
+	r.front(bin)
+	r.well()
+	_, end := r.crowd(t, t.Context(), 4)
+	kr := r.places[1]
+	r.parley("regions", "drain", "-c", kr.file())
+	out := func() bool {
+		all, err := r.regions(t.Context(), r.places[2])
+		if err != nil || kr.ready() {
+			return false
+		}
+		for _, g := range all {
+			if g.Name == kr.region {
+				return g.State == "leaving" && len(g.Leads) == 0 && len(g.Copies) == 2
+			}
+		}
+		return false
+	}
+	r.until("it serves nobody, leads nothing and keeps its copies", out)
+	r.stop(kr)
+	r.launch(kr, bin)
+	r.until("so it is after a restart", out)
+	wait(2 * time.Second)
+	r.parley("regions", "resume", "-c", kr.file())
+	r.until("it is back", kr.ready)
+	r.well()
+	end()
+}
+
 // Somebody who began with one node goes on with three regions: what was said is
 // there, under the same positions, and the answer that the kill cut is finished
 // by whoever is near.
