@@ -20,6 +20,15 @@ const (
 	// TypeReaction says what somebody thinks of the activity in replyToId, in
 	// the fields reactionsAdded and reactionsRemoved.
 	TypeReaction = "messageReaction"
+	// TypeUpdate says who has come and gone: a bot greets on it.
+	TypeUpdate = "conversationUpdate"
+	// TypeDelete stands in the place of what was taken back.
+	TypeDelete = "messageDelete"
+	// TypeInvoke asks a bot for something and waits for its TypeInvokeResponse.
+	TypeInvoke         = "invoke"
+	TypeInvokeResponse = "invokeResponse"
+	// TypeEnd ends what a bot was there for.
+	TypeEnd = "endOfConversation"
 )
 
 // Account says who or what takes part: a user, a bot, a conversation.
@@ -126,7 +135,19 @@ type Meta struct {
 	// Continues says of an answer that its engine can write on where it ended.
 	Continues     bool           `json:"continues,omitempty"`
 	Understanding *Understanding `json:"understanding,omitempty"` // of a user's message
+
+	// Of what a bot says piece by piece: StreamPart, StreamNote or StreamEnd, and
+	// the position in the log of the piece that began it, 0 = this one does.
+	StreamType string `json:"streamType,omitempty"`
+	Stream     uint64 `json:"stream,omitempty"`
 }
+
+// The kinds of piece of which a bot's streamed answer consists.
+const (
+	StreamNote = "informative" // what the bot is doing; no part of the answer
+	StreamPart = "streaming"   // the whole text so far
+	StreamEnd  = "final"
+)
 
 // Understanding is what was understood of a message, for whoever reads the
 // conversation later: nobody has to understand it again, or could do it

@@ -23,6 +23,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/channel/connector"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/cluster"
 	"github.com/parleyhq/parley/internal/config"
@@ -70,6 +71,8 @@ type App struct {
 	certs    *tlscert.Certs // nil where nodes show each other none
 
 	understanding *understand.Service // nil: engines answer everything
+	away          []connector.Bot     // the bots that run elsewhere
+	keys          *connector.Keys     // for them; nil if there are none
 
 	stopping atomic.Bool // this node goes
 	away     atomic.Bool // it was taken out of service
@@ -323,9 +326,9 @@ func (a *App) startStore(ctx context.Context) error {
 
 func (a *App) startChat(ctx context.Context) error {
 	a.gauges()
-	bots := make([]chat.Bot, 0, len(a.cfg.Bots))
-	for _, b := range a.cfg.Bots {
-		bots = append(bots, chat.Bot{ID: b.ID, Name: b.Name, System: b.System, Model: b.Model, Params: b.Params, Resume: b.Resume, History: b.History})
+	bots, err := a.chatBots()
+	if err != nil {
+		return err
 	}
 	homes := []string{a.cfg.Region}
 	if a.cfg.Clustered() {
@@ -499,6 +502,9 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		Gateway: gw, Page: page, Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
+		return nil, err
+	}
+	if err := a.connector(&o, secret); err != nil {
 		return nil, err
 	}
 	return api.New(o)

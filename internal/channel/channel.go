@@ -187,6 +187,9 @@ func (d *Desk) Take(ctx context.Context, in Inbound) (pos uint64, err error) {
 		in.Key = rand.Text() // a try that ended in doubt may be made again all the same
 	}
 	err = d.hold(ctx, func(ctx context.Context) error {
+		if err := d.meant(ctx, &in); err != nil {
+			return err
+		}
 		acc, err := d.opts.Chat.Submit(ctx, chat.Message{
 			Owner: in.Owner, Conversation: in.Conversation, Activity: in.Activity, From: in.Activity.From,
 			Key: d.opts.Name + "\x00" + in.Key, Open: true,
@@ -201,6 +204,25 @@ func (d *Desk) Take(ctx context.Context, in Inbound) (pos uint64, err error) {
 		d.opts.Observer.Received(d.opts.Name, kindOf(in.Activity.Type))
 	}
 	return pos, err
+}
+
+// meant finds the activity that the client means by the name it knows.
+func (d *Desk) meant(ctx context.Context, in *Inbound) error {
+	pos := PositionOf(in.Conversation, in.Activity.ReplyToID)
+	if pos == 0 {
+		return nil
+	}
+	l, err := d.opts.Chat.Open(ctx, in.Conversation)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	l.View(func(st *conversation.State) {
+		if a := st.ActivityAt(pos); a != nil {
+			in.Activity.ReplyToID = a.ID
+		}
+	})
+	return nil
 }
 
 func (d *Desk) position(ctx context.Context, id string, acc chat.Accepted) (pos uint64, err error) {

@@ -31,8 +31,11 @@ type Item struct {
 type Stream struct {
 	ID    uint64 // position that names the stream: its first part's
 	First bool   // nothing of it went to this receiver before
+	Note  bool   // what the bot is doing; no part of the answer
 	Final bool
 	Part  int // 1 for the first, growing
+
+	bots bool // made by a bot that runs elsewhere
 }
 
 // partGap is the least time between two parts of a stream for one receiver; a
@@ -102,14 +105,26 @@ func (f *Feed) Next() Next {
 				if grows != nil && !f.begun(grows) {
 					n.Items, grows = append(n.Items, f.part(st, grows, grew)), nil
 				}
+				if st.Activity(b.ID) != b {
+					break // there is a newer version of it, which has a frame of its own
+				}
+				n.typed(b.From)
 				n.Items = append(n.Items, f.whole(st, b, frame.Pos))
+			case conversation.TypingBody:
+				if f.parts && time.Since(b.Timestamp) < fresh {
+					n.typed(b.From)
+					n.Items = append(n.Items, f.typing(st, b.Activity, frame.Pos))
+				}
 			case conversation.DeltaBody:
-				if t := st.Turn(b.Turn); f.parts && !t.State.Final() {
+				if t := st.Turn(b.Turn); f.parts && t.Began > 0 && !t.State.Final() {
 					grows, grew = t, frame.Pos
 				}
 			case conversation.TurnBody:
 				if b.State == event.Failed {
 					n.Items = append(n.Items, f.failed(st, b, frame.Pos))
+				}
+				if f.parts && b.State == event.Running && st.Turn(b.Turn).State == event.Running && f.elsewhere(st) {
+					n.Items = append(n.Items, f.typing(st, &activity.Activity{Type: activity.TypeTyping, From: f.bot(st)}, frame.Pos))
 				}
 			}
 			n.Over = n.Over || frame.Event == "deleted"
@@ -123,8 +138,55 @@ func (f *Feed) Next() Next {
 			}
 		}
 		f.pos = after
+		for i := range n.Items {
+			f.streamed(&n.Items[i])
+		}
 	})
 	return n
+}
+
+// fresh is how old typing may be that is still shown.
+const fresh = 30 * time.Second
+
+// typed takes back that somebody is writing, before something newer of theirs.
+func (n *Next) typed(who *activity.Account) {
+	n.Items = slices.DeleteFunc(n.Items, func(it Item) bool {
+		from := it.Activity.From
+		return it.Activity.Type == activity.TypeTyping && (it.Stream == nil || it.Stream.bots) && who != nil && from != nil && from.ID == who.ID
+	})
+}
+
+// typing is what a bot shows while it writes. All of a stream's pieces hold the
+// whole text so far.
+func (f *Feed) typing(st *conversation.State, a *activity.Activity, pos uint64) Item {
+	it := Item{Pos: pos, ID: pos, Activity: a, At: st.Newest()}
+	it.answers(st, a.ReplyToID)
+	if m := a.Meta(); m.StreamType != "" {
+		it.Stream = &Stream{ID: m.Stream, Note: m.StreamType == activity.StreamNote, bots: true}
+		if m.Stream == 0 {
+			it.Stream.ID = pos
+		}
+	}
+	return it
+}
+
+// streamed fills in what a piece of a bot's stream is to this receiver.
+func (f *Feed) streamed(it *Item) {
+	s := it.Stream
+	if s == nil || !s.bots {
+		return
+	}
+	s.First = f.began < s.ID && f.stream != s.ID
+	if s.Part = 1 + int(it.Pos-s.ID); s.First && !s.Final {
+		it.ID, s.Part = s.ID, 1
+	}
+	f.stream = s.ID
+}
+
+// elsewhere reports whether the conversation's bot runs elsewhere: nothing
+// grows while it works.
+func (f *Feed) elsewhere(st *conversation.State) bool {
+	return slices.ContainsFunc(f.desk.opts.Chat.Bots(), func(b chat.Bot) bool { return b.ID == st.By.Bot && b.Courier != nil })
 }
 
 // begun reports whether the receiver has a part of the turn's stream.
@@ -139,9 +201,13 @@ func (f *Feed) due(t *conversation.Turn) time.Duration {
 }
 
 func (f *Feed) whole(st *conversation.State, a *activity.Activity, pos uint64) Item {
-	it := Item{Pos: pos, ID: pos, Activity: a, At: st.Place(a.ID).At}
+	p := st.Place(a.ID)
+	it := Item{Pos: pos, ID: p.Pos, Activity: a, At: p.At}
 	it.answers(st, a.ReplyToID)
-	if t := st.Turn(event.TurnFor(a.ID)); a.FromBot() && t != nil && t.Began > 0 {
+	m := a.Meta()
+	if m.Stream > 0 {
+		it.Stream = &Stream{ID: m.Stream, Final: true, bots: true}
+	} else if t := st.Turn(m.Turn); a.FromBot() && p.Bot == "" && t != nil && t.Began > 0 {
 		it.Stream = &Stream{ID: t.Began, Final: true, First: !f.begun(t), Part: number(t, pos)}
 	}
 	return it

@@ -49,6 +49,9 @@ type Bot struct {
 	Params  lm.Params
 	Resume  lm.Policy // "" = the engine's own; Exact or Quick where the engine offers both
 	History int       // most tokens of the window that the prompt may take; 0 = as many as fit
+
+	Courier Courier       // to where the bot runs; nil = engines answer for it
+	Limit   time.Duration // how long a message is the affair of a bot that runs elsewhere; 0 = 1 min
 }
 
 // Observer hears of turns, for metrics. Every method is cheap.

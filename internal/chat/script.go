@@ -74,25 +74,32 @@ type heard struct {
 // branch left it, so an edited message goes on from its own place.
 func hear(st *conversation.State, t *conversation.Turn) heard {
 	var h heard
-	for a := range st.Up(t.ReplyTo) {
-		if a.ID == t.ReplyTo {
-			h.back = givesBack(a)
-			if u := a.Meta().Understanding; u != nil {
-				in := understand.Heard(a.Text, u)
-				h.said = &in
-			}
-			continue
+	if a := st.Activity(t.ReplyTo); a != nil {
+		h.back = givesBack(a)
+		if u := a.Meta().Understanding; u != nil {
+			in := understand.Heard(a.Text, u)
+			h.said = &in
 		}
-		o := st.Turn(a.Meta().Turn)
-		if o == nil || o.End == nil || len(o.End.Dialog) == 0 {
-			continue
-		}
-		if s, err := dialog.ParseState(o.End.Dialog); err == nil { // else it is not ours: begin anew
-			h.standing = s
-		}
-		break
+		h.standing = standing(st, a.ID, a.ID)
 	}
 	return h
+}
+
+// standing is where the script stands behind an activity, whatever turns that
+// answer one of them did.
+func standing(st *conversation.State, id, but string) dialog.State {
+	for a := range st.Up(id) {
+		o := st.Turn(a.Meta().Turn)
+		if a.ID == but || o == nil || o.End == nil || len(o.End.Dialog) == 0 {
+			continue
+		}
+		s, err := dialog.ParseState(o.End.Dialog)
+		if err != nil {
+			break // it is not ours: begin anew
+		}
+		return s
+	}
+	return dialog.State{}
 }
 
 // line is what the script has of a turn's answer.
@@ -105,6 +112,8 @@ type line struct {
 	state  json.RawMessage // where the script stands then
 	alone  bool            // no engine goes on
 	miss   bool            // what was said was not understood
+
+	resume func() string // gives the conversation back to the script, which says something then; nil = no bot has it
 }
 
 // step takes the script's step: the same one at every attempt, by whichever
@@ -112,10 +121,14 @@ type line struct {
 func (a *attempt) step() error {
 	h := a.v.heard
 	a.line.alone = h.back // even if there is no script any more
-	if a.v.turn.Plain || h.said == nil && !h.back {
+	if a.v.turn.Plain {
 		return nil
 	}
 	m := a.s.opts.Understanding.For(a.v.by.Bot, a.l.id)
+	if h.said == nil && !h.back { // no message, or nobody understood it
+		a.held(m, h.standing)
+		return nil
+	}
 	if m == nil || m.Script == nil {
 		a.line.miss = h.said != nil && (h.said.Intent == corpus.None || h.said.Score < unsure)
 		return nil
@@ -139,13 +152,26 @@ func (a *attempt) step() error {
 		alone: act.Hand.To != dialog.Model && act.Hand.To != dialog.Bot,
 		miss:  act.Why == dialog.Unclear || act.Why == dialog.GivenUp || next.Misses > h.standing.Misses || tries(next) > 0,
 	}
-	if act.Hand.To == dialog.Bot {
-		a.bot = a.s.bot(act.Hand.Bot)
-	}
+	a.held(m, next)
 	if !a.line.alone {
 		a.line.knows = facts(m.Script, act)
 	}
 	return nil
+}
+
+// held has the bot answer that the conversation was handed to, if one was.
+func (a *attempt) held(m *understand.Model, s dialog.State) {
+	if m == nil || m.Script == nil || s.With.To != dialog.Bot {
+		return
+	}
+	a.bot = a.s.bot(s.With.Bot)
+	a.line.resume = func() string {
+		next, replies := dialog.Resume(m.Script, s)
+		if state, err := json.Marshal(next); err == nil {
+			a.line.state, a.line.script = state, m.Name()
+		}
+		return strings.Join(replies, "\n\n")
+	}
 }
 
 // unsure is the score below which nothing was understood, where no script says

@@ -29,6 +29,8 @@ type NewConversation struct {
 	Key  string
 	ID   string // chosen before, as a channel does that gave it to somebody; "" = a new one or the key's
 	User string // whom a channel binds it to
+
+	Silent bool // a bot that runs elsewhere is told nothing of it: it began it itself
 }
 
 // Create begins a conversation and returns its id and place in the log. One
@@ -65,7 +67,10 @@ func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq
 		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden, User: n.User},
 	}})
 	if n.Key+n.ID != "" && fault.Is(err, fault.Conflict) {
-		return id, 0, nil // the first request for it made it
+		err = nil // the first request for it made it, and maybe no more than that
+	}
+	if err == nil {
+		err = s.greet(ctx, n, id)
 	}
 	return id, r.Seq, err
 }
@@ -86,7 +91,8 @@ type Message struct {
 	// message without text. Only a message with text is answered.
 	Open bool
 
-	heard *activity.Understanding // what Submit understands of it
+	heard    *activity.Understanding // what Submit understands of it
+	greeting bool                    // it is for the bot, whatever type it is of
 }
 
 // Accepted says what became of a message.
@@ -214,7 +220,8 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 	a.Conversation = &activity.Account{ID: m.Conversation}
 	meta := activity.Meta{Parent: parent, Edits: m.Edits, Understanding: m.heard}
 	said := &event.Said{Activity: &a}
-	if a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) != "" || givesBack(&a) && s.scripted(st) {
+	answered := a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) != "" || givesBack(&a) && s.scripted(st)
+	if answered || m.greeting || s.forBot(st, &a) {
 		if err := s.admit(); err != nil {
 			return nil, err
 		}
@@ -353,6 +360,11 @@ func (s *Service) Delete(ctx context.Context, owner, conv string) (seq uint64, e
 // decides again when another writer was first, so decide sees every entry
 // before its own. A nil event means that there is nothing to do.
 func (s *Service) append(ctx context.Context, owner, conv string, decide func(*conversation.State) (*event.Event, error), seq *uint64) error {
+	return s.appendIf(ctx, conv, func(st *conversation.State) bool { return st.By.Owner == owner }, decide, seq)
+}
+
+// appendIf is append for whoever may see the conversation.
+func (s *Service) appendIf(ctx context.Context, conv string, may func(*conversation.State) bool, decide func(*conversation.State) (*event.Event, error), seq *uint64) error {
 	l, err := s.Open(ctx, conv)
 	if err != nil {
 		return err
@@ -367,7 +379,7 @@ func (s *Service) append(ctx context.Context, owner, conv string, decide func(*c
 			prev   uint64
 		)
 		l.View(func(st *conversation.State) {
-			if !st.Exists || st.Deleted || st.By.Owner != owner {
+			if !st.Exists || st.Deleted || !may(st) {
 				err = notFound(conv)
 				return
 			}

@@ -24,6 +24,8 @@ type run struct {
 	// leased: nobody else has the turn, so a claim of another worker is that of
 	// a dead one. Without a lease the other one may be alive.
 	leased bool
+	first  int // number of this worker's first attempt
+	given  given
 
 	// Of the attempts so far on this worker:
 	idle  int       // in a row without a new character
@@ -46,6 +48,8 @@ type view struct {
 	gone    bool // the conversation was deleted
 	claimAt uint64
 	sum     uint64       // of the newest claim
+	sent    int          // the first attempt by which a bot may have got the activity; 0 = none
+	sentAt  time.Time    // when that was last so
 	path    []lm.Message // from the conversation's first to the one to answer
 	heard   heard
 }
@@ -60,7 +64,7 @@ func (r *run) look() view {
 			return
 		}
 		v.turn, v.state, v.attempt, v.stop = t.Turn, t.State, t.Attempt, t.Stop
-		v.carried = t.Carried
+		v.carried, v.sent, v.sentAt = t.Carried, t.Sent, t.SentAt
 		v.text, v.runes, v.tokens, v.noIDs = string(t.Text), t.Runes, append([]int32(nil), t.Tokens...), t.TokensUnknown()
 		v.lead, v.path = t.Lead, messages(st, t)
 		if r.s.opts.Understanding != nil {
@@ -102,6 +106,9 @@ func (r *run) attempt(ctx context.Context) (over bool, wait time.Duration, err e
 	if v.claimAt != claim.Seq {
 		return false, 0, errOvertaken
 	}
+	if r.first == 0 {
+		r.first = v.attempt
+	}
 	a := &attempt{run: r, v: v, claim: claim, sum: claim.Sum, bot: r.s.bot(v.by.Bot)}
 	return a.work(ctx)
 }
@@ -118,6 +125,8 @@ type attempt struct {
 	model  lm.Model
 	had    int // tokens of the answer before this attempt
 	out    *checkpoints
+	away   bool // a bot answers that runs elsewhere
+	marked bool // it may have got the activity by this attempt
 }
 
 func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err error) {
@@ -131,6 +140,11 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 	}
 	if a.line.alone {
 		return a.recite(ctx)
+	}
+	if a.bot.Courier != nil && !a.v.turn.Plain {
+		if goesOn, over, wait, err := a.deliver(ctx); !goesOn {
+			return over, wait, err
+		}
 	}
 	gen, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -377,6 +391,8 @@ func (a *attempt) end(ctx context.Context, state event.State, text string, res l
 		end.Engine = a.engine.Name()
 	case a.line.alone:
 		end.Engine = scriptEngine
+	case a.away:
+		end.Engine, end.Model = botEngine, a.bot.ID
 	}
 	if state == event.Failed {
 		end.Code, end.Error = fault.CodeOf(cause), fault.MessageOf(cause)
@@ -384,7 +400,7 @@ func (a *attempt) end(ctx context.Context, state event.State, text string, res l
 	if state == event.Ok {
 		text = paragraphs(text, a.line.then)
 	}
-	if text != "" || state == event.Ok && !a.line.alone {
+	if text != "" || state == event.Ok && !a.line.alone && !a.away {
 		answer, err := a.answer(text, end)
 		if err != nil {
 			return false, 0, err
@@ -413,6 +429,8 @@ func (a *attempt) end(ctx context.Context, state event.State, text string, res l
 		a.s.opts.Observer.TurnEnded(a.engine.Name(), a.model.ID, state, time.Since(a.began), res.Usage)
 	case a.line.alone:
 		a.s.opts.Observer.TurnEnded(scriptEngine, a.line.app, state, time.Since(a.began), res.Usage)
+	case a.away:
+		a.s.opts.Observer.TurnEnded(botEngine, a.bot.ID, state, time.Since(a.began), res.Usage)
 	}
 	_ = a.l.Wait(ctx, r.Seq)
 	return true, 0, nil
@@ -434,6 +452,11 @@ func (a *attempt) answer(text string, end *event.Ended) (*activity.Activity, err
 		Conversation: &activity.Account{ID: a.l.id},
 		ReplyToID:    a.v.turn.ReplyTo, Text: text, TextFormat: "markdown",
 	}
+	a.l.View(func(st *conversation.State) {
+		if st.Activity(act.ID) != nil { // a bot has answered, and somebody else has the last word
+			act.ID = event.NewActivity(a.l.id, "last\x00"+a.id)
+		}
+	})
 	return act, act.SetMeta(activity.Meta{
 		Parent: a.v.turn.ReplyTo, Turn: a.id, Model: end.Model, Engine: end.Engine,
 		Region: a.s.opts.Log.Region(), Finish: string(end.Finish), Attempt: a.v.attempt, Demo: a.model.Demo, Continues: a.model.Resume.Continues(),

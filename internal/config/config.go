@@ -13,6 +13,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,6 +38,7 @@ type Config struct {
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
+	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
 	TLS        TLS
@@ -133,7 +135,18 @@ type Bot struct {
 	Params  lm.Params
 	Resume  lm.Policy // "" = the engine's
 	History int       // most tokens of prompt; 0 = as many as fit
+
+	// Of a bot that runs elsewhere:
+	URL     string // where it takes activities; "" = it is this node's own
+	AppID   string // whom tokens for it are made out to; "" = none, on this machine only
+	Secret  secret.Hash
+	Private bool          // URL may be on this machine or in a private network
+	Inline  bool          // it answers in its response
+	Timeout time.Duration // how long a message is its affair
 }
+
+// Elsewhere reports whether a bot runs elsewhere.
+func (b Bot) Elsewhere() bool { return b.URL != "" }
 
 // Understanding is a model that understands what is said to some bots, and the
 // script that leads their conversations.
@@ -539,6 +552,40 @@ func (l *loader) finishBots(c *Config) {
 		if b.Name == "" {
 			b.Name = b.ID
 		}
+		l.checkElsewhere(c, key, b)
+	}
+}
+
+// checkElsewhere checks what a bot that runs elsewhere needs.
+func (l *loader) checkElsewhere(c *Config, key string, b *Bot) {
+	l.at = sourceOf(c, key, "bots")
+	if !b.Elsewhere() {
+		if b.AppID != "" || b.Secret != "" || b.Private || b.Inline || b.Timeout != 0 {
+			l.problem(key, "name its url, or leave app_id, secret, private, inline and timeout out", "these are of bots that run elsewhere")
+		}
+		return
+	}
+	if b.Timeout == 0 {
+		b.Timeout = time.Minute
+	}
+	c.Service = strings.TrimRight(c.Service, "/")
+	u, err := url.Parse(b.URL)
+	if err != nil {
+		return // that is a problem already
+	}
+	ip, notIP := netip.ParseAddr(u.Hostname())
+	here := strings.EqualFold(u.Hostname(), "localhost") || notIP == nil && ip.Unmap().IsLoopback()
+	switch {
+	case !b.Private && (here || notIP == nil && ip.Unmap().IsPrivate()):
+		l.problem(key+".url", "set private: true if that is meant", "this is an address of this machine or of a private network")
+	case !b.Private && u.Scheme != "https":
+		l.problem(key+".url", "https://, or private: true for a bot in a network of your own", "what people say would go over the internet in the clear")
+	case b.AppID == "" && !here:
+		l.problem(key+".app_id", "give both the same app id", "a bot on another machine has to know who calls it")
+	case b.AppID == "" && b.Secret != "":
+		l.problem(key+".secret", "give it an app_id as well", "a secret is for bots that have an app id")
+	case c.Service == "" && c.Clustered():
+		l.problem("channels.service", "the address of the edge, for example https://chat.example.org", "bots that run elsewhere must reach every region under one address")
 	}
 }
 

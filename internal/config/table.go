@@ -122,6 +122,11 @@ func channelSettings() []row[Config] {
 			func(c *Config) *secret.Hash { return &c.site.Secret }),
 		itemList(Row{Key: "channels.directline", Doc: "Web sites and apps that talk to bots by Direct Line 3.0, each with a secret of its own. Without any, the channel is off."},
 			siteSettings(), 100, func(c *Config) *[]Site { return &c.DirectLine }),
+		text(Row{
+			Key: "channels.service", Env: "PARLEY_CHANNELS_SERVICE", Bounds: "http(s)://host[:port][/path]",
+			Doc: "Address by which bots that run elsewhere (bots: url:) reach this service, the same for all regions: the edge's. They keep it for days. Without it, this node's own.",
+		},
+			func(c *Config) *string { return &c.Service }, checkURL),
 		path(Row{
 			Key: "channels.webchat", Env: "PARLEY_CHANNELS_WEBCHAT",
 			Doc: "File of Microsoft's Web Chat (webchat.js of the package botframework-webchat). With it the node serves a page with it at /webchat, for the first site.",
@@ -283,6 +288,16 @@ func botSettings() []row[Bot] {
 		texts(Row{Key: "stop", Doc: "Texts that end the answer and are not shown."}, func(b *Bot) *[]string { return &b.Params.Stop }, 16, 256, nil),
 		optNumber(Row{Key: "seed", Doc: "Makes sampling repeatable where the engine can."}, func(b *Bot) **int64 { return &b.Params.Seed }, -1<<63, 1<<63-1),
 		policy(Row{Key: "resume", Doc: "How its cut answers are continued, where the engine offers a choice."}, func(b *Bot) *lm.Policy { return &b.Resume }),
+		text(Row{Key: "url", Bounds: "https://host/path", Doc: "Where it runs, if that is elsewhere: a bot of the Bot Framework or the Agents SDK (docs/channels/bots.md). Then it answers, and the settings above are for what it leaves to the language model."},
+			func(b *Bot) *string { return &b.URL }, checkURL),
+		text(Row{Key: "app_id", Doc: "url: the id that the bot has in its own configuration. Tokens for it are made out to that. Without one it runs on this machine."},
+			func(b *Bot) *string { return &b.AppID }, atMost(200)),
+		apiKey(Row{Key: "secret", Doc: "url: what the bot shows, or changes for a token, when it speaks: a hash as `parley key` prints it, env:NAME, file:PATH, or the secret itself."},
+			func(b *Bot) *secret.Hash { return &b.Secret }),
+		toggle(Row{Key: "private", Doc: "url: it may lead to this machine or into a private network, and be http://."}, func(b *Bot) *bool { return &b.Private }),
+		toggle(Row{Key: "inline", Doc: "url: it answers in its response (expectReplies), because it can't call back."}, func(b *Bot) *bool { return &b.Inline }),
+		duration(Row{Key: "timeout", Doc: "url: how long it may take for a message until the person is told that no answer came. Without it, 1m."},
+			func(b *Bot) *time.Duration { return &b.Timeout }, time.Second, time.Hour),
 		number(Row{Key: "history", Doc: "Most tokens of the conversation that are sent. Without it, as many as fit."}, func(b *Bot) *int { return &b.History }, 64, 1<<20),
 	}
 }

@@ -52,7 +52,9 @@ type State struct {
 	order      []*Turn
 	leaf       string // the activity that a plain new one follows
 	places     map[string]Place
-	newest     time.Time // of all places
+	newest     time.Time         // of all places
+	keys       map[string]string // of what bots said: their deliveries' keys -> activities
+	bots       map[string]bool   // that were given something
 
 	Frames []Frame // everything for clients, append-only
 }
@@ -99,12 +101,14 @@ type Turn struct {
 	Began   uint64  // position of its first delta's frame; 0 = there was none before the end
 	Stop    bool    // the user asked to stop
 	again   bool    // asks for another answer to an old message
+	Sent    int     // the first attempt that gave it to a bot; 0 = none
+	SentAt  time.Time
 	End     *event.Ended
 }
 
 // New returns the state of a conversation before its first entry.
 func New(id string) *State {
-	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}}
+	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}, keys: map[string]string{}, bots: map[string]bool{}}
 }
 
 // Place is where an activity stands for readers whose protocol wants numbers
@@ -113,7 +117,8 @@ type Place struct {
 	Pos uint64 // of its frame
 	// At never runs backwards along a conversation, whatever the clocks of the
 	// nodes that wrote it said.
-	At time.Time
+	At  time.Time
+	Bot string // that said it, if that runs elsewhere
 }
 
 // Place returns an activity's place; the zero Place if there is no such one.
@@ -127,6 +132,48 @@ func (s *State) Activity(id string) *activity.Activity { return s.byID[id] }
 
 // At returns the sequence of the entry that brought an activity, or 0.
 func (s *State) At(id string) uint64 { return SeqOf(s.places[id].Pos) }
+
+// ActivityAt returns the activity whose frame is at a position, or nil.
+func (s *State) ActivityAt(pos uint64) *activity.Activity {
+	if pos == 0 {
+		return nil
+	}
+	frames := s.After(pos - 1)
+	if len(frames) == 0 || frames[0].Pos != pos {
+		return nil
+	}
+	if a, ok := frames[0].Body.(*activity.Activity); ok {
+		return s.byID[a.ID]
+	}
+	return nil
+}
+
+// Keyed returns the id of what a bot said by a delivery, or "".
+func (s *State) Keyed(key string) string { return s.keys[key] }
+
+// Speaks reports whether a bot has a part in the conversation.
+func (s *State) Speaks(bot string) bool { return s.By.Bot == bot || s.bots[bot] }
+
+// Answers returns the newest turn that answers an activity, or nil.
+func (s *State) Answers(id string) *Turn {
+	for _, t := range slices.Backward(s.order) {
+		if t.ReplyTo == id {
+			return t
+		}
+	}
+	return nil
+}
+
+// Replies returns what a bot said to an activity, in order.
+func (s *State) Replies(id, bot string) iter.Seq[*activity.Activity] {
+	return func(yield func(*activity.Activity) bool) {
+		for _, a := range s.Activities {
+			if a.ReplyToID == id && s.places[a.ID].Bot == bot && !yield(a) {
+				return
+			}
+		}
+	}
+}
 
 // Turn returns a turn by id, or nil.
 func (s *State) Turn(id string) *Turn { return s.turns[id] }
@@ -243,6 +290,12 @@ func (s *State) Apply(e event.Entry) {
 		s.delta(e)
 	case event.KindEnded:
 		s.ended(e)
+	case event.KindSent:
+		s.sent(e)
+	case event.KindChanged:
+		s.replace(e)
+	case event.KindTyping:
+		s.frame(e.Seq, 0, "typing", TypingBody{e.Event.Typing.Activity})
 	}
 }
 
@@ -255,6 +308,10 @@ func (s *State) chained(e event.Entry, last uint64, known bool) {
 
 func (s *State) said(e event.Entry) {
 	said := e.Event.Said
+	if said.Bot != "" {
+		s.spoken(e)
+		return
+	}
 	if a := said.Activity; a != nil && s.byID[a.ID] == nil {
 		s.add(a, e, 0)
 		if a.Type != activity.TypeReaction { // which may be to something old
@@ -277,6 +334,58 @@ func (s *State) said(e event.Entry) {
 		s.Title = said.Title
 		s.frame(e.Seq, 2, "title", TitleBody{s.Title})
 	}
+}
+
+// spoken takes what a bot says that runs elsewhere. The first message of it
+// is the turn's answer, for readers that wait for one.
+func (s *State) spoken(e event.Entry) {
+	said := e.Event.Said
+	a := said.Activity
+	if a == nil || s.byID[a.ID] != nil {
+		return
+	}
+	if t := s.turns[event.TurnFor(a.ID)]; t != nil && !t.State.Final() && a.Text != "" {
+		s.frame(e.Seq, 0, "delta", DeltaBody{t.ID, t.Runes, a.Text})
+	}
+	s.add(a, e, spokenPlace)
+	p := s.places[a.ID]
+	p.Bot = said.Bot
+	s.places[a.ID] = p
+	if said.Key != "" {
+		s.keys[said.Key] = a.ID
+	}
+	if a.Meta().Parent == s.leaf {
+		s.leaf = a.ID
+	}
+	s.frame(e.Seq, spokenPlace, "activity", a)
+}
+
+// replace puts a new version of what a bot said in the place of the old one,
+// which stays in its frame for those who have it.
+func (s *State) replace(e event.Entry) {
+	a := e.Event.Changed.Activity
+	old := s.byID[a.ID]
+	if old == nil {
+		return
+	}
+	s.byID[a.ID] = a
+	s.Activities[slices.Index(s.Activities, old)] = a
+	s.Updated = e.Time
+	s.frame(e.Seq, 0, "activity", a)
+}
+
+func (s *State) sent(e event.Entry) {
+	x := e.Event.Sent
+	t := s.owned(x.Turn, x.Attempt)
+	if t == nil {
+		return
+	}
+	s.follows(e)
+	s.bots[x.Bot] = true
+	if t.Sent == 0 {
+		t.Sent = x.Attempt
+	}
+	t.SentAt = e.Time
 }
 
 func (s *State) set(e event.Entry) {
@@ -394,9 +503,9 @@ func (s *State) ended(e event.Entry) {
 // sees nothing twice.
 type Frame struct {
 	Pos   uint64
-	Event string // activity, delta, turn, resumed, title, settings, deleted
+	Event string // activity, delta, turn, resumed, title, settings, typing, deleted
 	Data  []byte // JSON
-	Body  any    // *activity.Activity, DeltaBody, TurnBody, ResumedBody, TitleBody, Settings
+	Body  any    // *activity.Activity, DeltaBody, TurnBody, ResumedBody, TitleBody, Settings, TypingBody
 }
 
 // The bodies of frames.
@@ -430,6 +539,8 @@ type (
 	TitleBody struct {
 		Title string `json:"title"`
 	}
+	// TypingBody is what counts for a moment: a bot is writing.
+	TypingBody struct{ *activity.Activity }
 )
 
 // An entry makes at most framesPerEntry frames; positions are sequences times
@@ -441,6 +552,12 @@ func PositionOf(seq uint64) uint64 { return Position(seq, framesPerEntry-1) }
 
 // SeqOf returns the entry that a position belongs to.
 func SeqOf(pos uint64) uint64 { return pos / framesPerEntry }
+
+// spokenPlace is where in its entry an activity is that a bot said.
+const spokenPlace = 1
+
+// SpokenPosition returns the position of what a bot said with the entry seq.
+func SpokenPosition(seq uint64) uint64 { return Position(seq, spokenPlace) }
 
 // Position returns the position of the frame at a place of the entry seq. An
 // activity that a user said is at place 0 of its entry.

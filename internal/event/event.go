@@ -39,6 +39,8 @@ const (
 	Out Class = "out"
 	// Done ends a turn: ended. Refused by the log if a newer claim exists.
 	Done Class = "done"
+	// Aside is what counts for a moment only: typing. Nothing guards it.
+	Aside Class = "aside"
 )
 
 // Kind is the type of an entry's payload.
@@ -56,6 +58,9 @@ const (
 	KindResumed Kind = "resumed" // Out: Resumed
 	KindDelta   Kind = "delta"   // Out: Delta
 	KindEnded   Kind = "ended"   // Done: Ended
+	KindChanged Kind = "changed" // In: Changed
+	KindSent    Kind = "sent"    // Out: Sent
+	KindTyping  Kind = "typing"  // Aside: Typing
 )
 
 // ClassOf returns the class that a kind is written under.
@@ -63,8 +68,10 @@ func ClassOf(k Kind) Class {
 	switch k {
 	case KindClaimed:
 		return Claim
-	case KindResumed, KindDelta:
+	case KindResumed, KindDelta, KindSent:
 		return Out
+	case KindTyping:
+		return Aside
 	case KindEnded:
 		return Done
 	}
@@ -94,6 +101,9 @@ type Event struct {
 	Resumed *Resumed `json:"resumed,omitempty"`
 	Delta   *Delta   `json:"delta,omitempty"`
 	Ended   *Ended   `json:"ended,omitempty"`
+	Changed *Changed `json:"changed,omitempty"`
+	Sent    *Sent    `json:"sent,omitempty"`
+	Typing  *Typing  `json:"typing,omitempty"`
 }
 
 // Created begins a conversation.
@@ -107,9 +117,12 @@ type Created struct {
 }
 
 // Said is a user's activity, the request for a turn, or both at once, so that
-// an acknowledged activity can't be without its turn.
+// an acknowledged activity can't be without its turn. Or it is what a bot says
+// that runs elsewhere.
 type Said struct {
 	Activity *activity.Activity `json:"activity,omitempty"` // nil: regenerate the answer to Turn.ReplyTo
+	Bot      string             `json:"bot,omitempty"`      // that says it; "" = a user does
+	Key      string             `json:"key,omitempty"`      // names the delivery by which a bot said it
 	Turn     *Turn              `json:"turn,omitempty"`     // nil: nothing is to be answered
 	Title    string             `json:"title,omitempty"`    // proposed by the first message; never replaces a title
 }
@@ -186,6 +199,24 @@ type Delta struct {
 	Lead    bool    `json:"lead,omitempty"`   // said by the script before the engine's text
 }
 
+// Sent says that the turn's activity is about to leave for a bot that runs
+// elsewhere: from here on the bot may have it.
+type Sent struct {
+	Turn    string `json:"turn"`
+	Attempt int    `json:"attempt"`
+	Bot     string `json:"bot"`
+}
+
+// Changed puts another activity in the place of one that a bot said.
+type Changed struct {
+	Activity *activity.Activity `json:"activity"` // with the same id
+}
+
+// Typing shows that a bot is writing, and how far it is if it tells.
+type Typing struct {
+	Activity *activity.Activity `json:"activity"`
+}
+
 // State of a turn.
 type State string
 
@@ -259,6 +290,12 @@ func Decode(b []byte) (Event, error) {
 		ok = e.Delta != nil
 	case KindEnded:
 		ok = e.Ended != nil
+	case KindChanged:
+		ok = e.Changed != nil && e.Changed.Activity != nil
+	case KindSent:
+		ok = e.Sent != nil
+	case KindTyping:
+		ok = e.Typing != nil && e.Typing.Activity != nil
 	}
 	if !ok {
 		return Event{}, fmt.Errorf("decode event: kind %q without its payload", e.Kind)

@@ -50,7 +50,7 @@ func newFold(s reader) *fold {
 // stores reports whether a kind of event changes the store.
 func stores(k event.Kind) bool {
 	switch k {
-	case event.KindStop, event.KindResumed, event.KindDelta:
+	case event.KindStop, event.KindResumed, event.KindDelta, event.KindSent, event.KindTyping:
 		return false
 	}
 	return true
@@ -94,6 +94,8 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 		if s := ev.Set; s.Pinned != nil || s.Archived != nil || s.Trashed != nil {
 			f.changes = append(f.changes, store.Change{Mark: &store.Mark{Conversation: id, Pinned: s.Pinned, Archived: s.Archived, Trashed: s.Trashed}})
 		}
+	case event.KindChanged:
+		f.changes = append(f.changes, store.Change{Changed: &store.ActivityRow{Conversation: e.Conversation, Seq: e.Seq, At: e.Time, Activity: *e.Event.Changed.Activity}})
 	case event.KindClaimed:
 		return f.claim(ctx, e)
 	case event.KindEnded:

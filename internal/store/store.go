@@ -117,6 +117,7 @@ type Change struct {
 	Title        *Title        // update Title
 	Mark         *Mark         // update Pinned, Archived, Trashed
 	Activity     *ActivityRow  // insert; an id that the conversation has is left as it is
+	Changed      *ActivityRow  // put Activity in the place of the one with its id, if there is one
 	Turn         *TurnRow      // insert or replace
 	Delete       string        // conversation id: remove it and all that hangs on it, from the disk's files too
 }

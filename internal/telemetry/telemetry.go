@@ -43,6 +43,9 @@ type Metrics struct {
 	received, refused *prometheus.CounterVec
 	delivered         *prometheus.HistogramVec
 	connected         *prometheus.GaugeVec
+
+	given   *prometheus.HistogramVec
+	botSaid *prometheus.CounterVec
 }
 
 // New makes the node's metrics.
@@ -79,6 +82,8 @@ func New(version, region string) *Metrics {
 	m.delivered = histogram("parley_channel_delivery_seconds", "Time from an activity until it was written to a client that waited for it.", fastBuckets, "channel")
 	m.connected = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_channel_connections_open", Help: "Connections that a channel's clients hold open."}, []string{"channel"})
 	m.reg.MustRegister(m.connected)
+	m.given = histogram("parley_bot_delivery_seconds", "Time until a bot that runs elsewhere was through with an activity, by outcome: taken, or why not.", callBuckets, "bot", "outcome")
+	m.botSaid = counter("parley_bot_activities_total", "Activities that bots sent which run elsewhere.", "bot", "kind")
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version", "region"})
 	info.WithLabelValues(version, region).Set(1)
@@ -151,6 +156,14 @@ func (m *Metrics) Request(method, route, status string, took time.Duration) {
 
 // Reader counts open event streams: +1 and -1.
 func (m *Metrics) Reader(change int) { m.readers.Add(float64(change)) }
+
+// Given notes what became of an activity for a bot that runs elsewhere.
+func (m *Metrics) Given(bot, outcome string, took time.Duration) {
+	m.given.WithLabelValues(bot, outcome).Observe(took.Seconds())
+}
+
+// BotSaid notes an activity that such a bot sent.
+func (m *Metrics) BotSaid(bot, kind string) { m.botSaid.WithLabelValues(bot, kind).Inc() }
 
 // Received notes an activity that came in by a channel.
 func (m *Metrics) Received(channel, kind string) { m.received.WithLabelValues(channel, kind).Inc() }

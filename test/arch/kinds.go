@@ -97,6 +97,7 @@ func Rooms() []Room {
 		{"internal/lm/demo", Adapter, "no technology at all, but a driver like the others"},
 
 		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
+		{"internal/channel/connector", Adapter, "the Bot Framework's connector over HTTP, and its tokens"},
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
@@ -17,7 +16,8 @@ import (
 )
 
 type idJSON struct {
-	ID string `json:"id"`
+	ID    string          `json:"id"`
+	Value json.RawMessage `json:"value,omitempty"` // what a bot answers to an invoke
 }
 
 func (s *Server) post(w http.ResponseWriter, r *http.Request) error {
@@ -29,7 +29,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := readActivity(b)
+	a, err := channel.Read(b)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,28 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, c caller, id strin
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, idJSON{activityID(id, pos)})
+	out := idJSON{ID: channel.ActivityID(id, pos)}
+	if a.Type == activity.TypeInvoke {
+		return s.invoked(w, r, id, pos, out)
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// invoked answers with what the bot answers. A client takes an error from 500
+// on for a bot that has no use for what it was asked.
+func (s *Server) invoked(w http.ResponseWriter, r *http.Request, conv string, pos uint64, out idJSON) error {
+	value, err := s.opts.Desk.Invoked(r.Context(), conv, pos)
+	var of struct {
+		Status int `json:"status"`
+	}
+	if err == nil && len(value) > 0 {
+		err = json.Unmarshal(value, &of)
+	}
+	if err != nil || of.Status >= http.StatusBadRequest {
+		return writeJSON(w, http.StatusBadGateway, map[string]any{"error": map[string]string{"code": "BotError", "message": "the bot did not take this"}})
+	}
+	out.Value = value
+	return writeJSON(w, http.StatusOK, out)
 }
 
 // speaker is who says what a caller sends. A client can't speak as a bot, nor
@@ -162,32 +183,10 @@ func rest(mark string, now time.Time) time.Duration {
 // shown reports whether clients get activities of a type.
 func shown(t string) bool {
 	switch t {
-	case "conversationUpdate", "trace", "invoke", "installationUpdate":
+	case activity.TypeUpdate, "trace", activity.TypeInvoke, activity.TypeInvokeResponse, "installationUpdate":
 		return false
 	}
 	return true
-}
-
-// readActivity reads what a client sends and leaves out what only the server
-// may say, and fields that say nothing: a bot behind us may take null amiss.
-func readActivity(b []byte) (activity.Activity, error) {
-	var a activity.Activity
-	if !utf8.Valid(b) || json.Unmarshal(b, &a) != nil {
-		return activity.Activity{}, fault.New(fault.Invalid, "the body must be an activity: a JSON object in UTF-8, its fields of the kinds that the Activity schema says")
-	}
-	if a.Type == "" || len(a.Type) > 64 {
-		return activity.Activity{}, fault.New(fault.Invalid, `an activity needs a "type", for example "message"`)
-	}
-	a.ID, a.ChannelID, a.Timestamp, a.Recipient, a.Conversation = "", "", time.Time{}, nil, nil
-	if string(a.ChannelData) == "null" {
-		a.ChannelData = nil
-	}
-	for name, v := range a.Extra {
-		if string(v) == "null" || name == "" || strings.HasPrefix(name, "_") || strings.EqualFold(name, "serviceUrl") || strings.EqualFold(name, "callerId") {
-			delete(a.Extra, name)
-		}
-	}
-	return a, nil
 }
 
 // digest names a delivery: Web Chat gives every message an id of its own, and
@@ -209,19 +208,13 @@ func digest(a activity.Activity) string {
 	return data.ID + "\x00" + hex.EncodeToString(sum[:])
 }
 
-// activityID is the client's name for what stands at a position.
-func activityID(conv string, pos uint64) string {
-	n := strconv.FormatUint(pos, 10)
-	return conv + "|" + strings.Repeat("0", max(0, 7-len(n))) + n
-}
-
 // shape is an item as clients get it. base is how they reach us.
 func shape(it channel.Item, conv, base string) activity.Activity {
 	a := *it.Activity
-	a.ID, a.ChannelID, a.Timestamp = activityID(conv, it.ID), Name, it.At.UTC().Truncate(time.Millisecond)
+	a.ID, a.ChannelID, a.Timestamp = channel.ActivityID(conv, it.ID), Name, it.At.UTC().Truncate(time.Millisecond)
 	a.Conversation, a.Recipient = &activity.Account{ID: conv}, nil
 	if it.ReplyTo > 0 {
-		a.ReplyToID = activityID(conv, it.ReplyTo)
+		a.ReplyToID = channel.ActivityID(conv, it.ReplyTo)
 	}
 	if a.FromBot() {
 		a.Recipient = it.To
@@ -243,7 +236,11 @@ func channelData(data json.RawMessage, it channel.Item, conv string) json.RawMes
 		return data // not an object: then there is nothing of ours in it
 	}
 	delete(all, "parley")
-	all[sequence] = json.RawMessage(strconv.FormatUint(it.Pos, 10))
+	at := it.Pos
+	if it.Stream == nil {
+		at = it.ID // a new version of something old stands where the old one was
+	}
+	all[sequence] = json.RawMessage(strconv.FormatUint(at, 10))
 	for name, v := range streamInfo(it, conv) {
 		all[name] = v
 	}
@@ -261,14 +258,19 @@ func streamInfo(it channel.Item, conv string) map[string]json.RawMessage {
 	if st == nil {
 		return nil
 	}
-	out := map[string]json.RawMessage{"streamType": json.RawMessage(`"streaming"`)}
-	if st.Final {
-		out["streamType"] = json.RawMessage(`"final"`)
-	} else {
+	kind := activity.StreamPart
+	switch {
+	case st.Final:
+		kind = activity.StreamEnd
+	case st.Note:
+		kind = activity.StreamNote
+	}
+	out := map[string]json.RawMessage{"streamType": json.RawMessage(`"` + kind + `"`)}
+	if !st.Final {
 		out["streamSequence"] = json.RawMessage(strconv.Itoa(st.Part))
 	}
 	if st.Final || !st.First {
-		out["streamId"] = json.RawMessage(`"` + activityID(conv, st.ID) + `"`)
+		out["streamId"] = json.RawMessage(`"` + channel.ActivityID(conv, st.ID) + `"`)
 	}
 	return out
 }
@@ -277,7 +279,7 @@ func streamInfo(it channel.Item, conv string) map[string]json.RawMessage {
 // whole addresses of files that we keep.
 func extra(in map[string]json.RawMessage, it channel.Item, conv, base string) map[string]json.RawMessage {
 	info := streamInfo(it, conv)
-	files := strings.Contains(string(in["attachments"]), filesBase)
+	files := strings.Contains(string(in["attachments"]), `"/`)
 	if info == nil && !files {
 		return in
 	}
@@ -299,7 +301,7 @@ func extra(in map[string]json.RawMessage, it channel.Item, conv, base string) ma
 		}
 	}
 	if files {
-		out["attachments"] = withBase(in["attachments"], base)
+		out["attachments"] = channel.WithBase(in["attachments"], base)
 	}
 	return out
 }

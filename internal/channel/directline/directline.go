@@ -186,7 +186,10 @@ type caller struct {
 	token *claims // nil: the secret was sent
 }
 
-func (c caller) owner() string { return Name + "-" + c.site.Name }
+func (c caller) owner() string { return Owner(c.site.Name) }
+
+// Owner is whose the conversations of a site are.
+func Owner(site string) string { return Name + "-" + site }
 
 // caller finds out who sent a request.
 func (s *Server) caller(r *http.Request) (caller, error) {

@@ -20,7 +20,7 @@ func FuzzActivity(f *testing.F) {
 	f.Add([]byte(`{"type":"message","channelData":"text","SERVICEURL":"x","attachments":null,"entities":{}}`))
 	f.Add([]byte(`{"type":"event","channelData":{"parley":1,"streamId":null},"":0}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := readActivity(b)
+		a, err := channel.Read(b)
 		if err != nil {
 			return
 		}
@@ -95,7 +95,7 @@ func FuzzUpload(f *testing.F) {
 
 func TestActivityID(t *testing.T) {
 	for pos, want := range map[uint64]string{0: "c|0000000", 16: "c|0000016", 123456789: "c|123456789"} {
-		if got := activityID("c", pos); got != want {
+		if got := channel.ActivityID("c", pos); got != want {
 			t.Errorf("%d is %s, want %s", pos, got, want)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -105,7 +106,7 @@ func (s *Server) readUpload(r *http.Request) (activity.Activity, []file, error) 
 		if p.FormName() == "activity" || kind == "application/vnd.microsoft.activity" {
 			b, err := readPart(p, s.opts.MaxActivity)
 			if err == nil {
-				a, err = readActivity(b)
+				a, err = channel.Read(b)
 			}
 			if err != nil {
 				return none, nil, err
@@ -240,27 +241,6 @@ func attach(a *activity.Activity, files []file, urls []string) error {
 
 func quoted(s string) json.RawMessage {
 	b, _ := json.Marshal(s) // a string can always be encoded
-	return b
-}
-
-// withBase makes the addresses of our own files whole.
-func withBase(attachments json.RawMessage, base string) json.RawMessage {
-	var all []map[string]json.RawMessage
-	if json.Unmarshal(attachments, &all) != nil {
-		return attachments
-	}
-	for _, x := range all {
-		for _, field := range []string{"contentUrl", "thumbnailUrl"} {
-			var u string
-			if json.Unmarshal(x[field], &u) == nil && strings.HasPrefix(u, filesBase) {
-				x[field] = quoted(base + u)
-			}
-		}
-	}
-	b, err := json.Marshal(all)
-	if err != nil {
-		return attachments
-	}
 	return b
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/store"
 )
 
@@ -18,6 +19,7 @@ type statements struct {
 	conversation, putConversation, moveSearch    *sql.Stmt
 	chosenTitle, autoTitle, mark                 *sql.Stmt
 	putActivity, putSearch, touch                *sql.Stmt
+	changeActivity, dropWords                    *sql.Stmt
 	putTurn                                      *sql.Stmt
 	words, dropSearch, dropActs, dropTurns, drop *sql.Stmt
 }
@@ -42,8 +44,10 @@ func (st *statements) all() map[**sql.Stmt]string {
 		&st.mark: `UPDATE conversations SET pinned = coalesce(?2, pinned), archived = coalesce(?3, archived), trashed = coalesce(?4, trashed),
 			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, coalesce(?2, pinned), coalesce(?3, archived), coalesce(?4, trashed), created, updated)
 			WHERE id = ?1`,
-		&st.putActivity: `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, row_crc(?1, ?2, ?3, ?4, ?5))`,
-		&st.putSearch:   `INSERT INTO search (rowid, owner, words) VALUES (?, ?, ?)`,
+		&st.putActivity:    `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, row_crc(?1, ?2, ?3, ?4, ?5))`,
+		&st.changeActivity: `UPDATE activities SET body = ?1, crc = row_crc(conversation, seq, id, at, ?1) WHERE conversation = ?2 AND id = ?3 RETURNING num`,
+		&st.dropWords:      `DELETE FROM search WHERE rowid = ?`,
+		&st.putSearch:      `INSERT INTO search (rowid, owner, words) VALUES (?, ?, ?)`,
 		&st.touch: `UPDATE conversations SET updated = ?1,
 			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, ?1) WHERE num = ?2 AND updated < ?1`,
 		&st.putTurn: `INSERT OR REPLACE INTO turns (conversation, id, seq, reply_to, attempt, claim, state, open, finish, code, error,
@@ -176,6 +180,8 @@ func (b *batch) change(ctx context.Context, c store.Change) error {
 		return err
 	case c.Activity != nil:
 		return b.activity(ctx, c.Activity)
+	case c.Changed != nil:
+		return b.changed(ctx, c.Changed)
 	case c.Turn != nil:
 		return b.turn(ctx, c.Turn)
 	case c.Delete != "":
@@ -229,6 +235,44 @@ func (b *batch) activity(ctx context.Context, a *store.ActivityRow) error {
 	}
 	row, err := res.LastInsertId()
 	if err != nil {
+		return err
+	}
+	if words := joinTerms(store.Terms(a.Activity.Text)); words != "" {
+		b.said = append(b.said, searchRow{row, ownerWord(owner), words})
+	}
+	_, err = b.exec(ctx, b.stmt.touch, store.Nanos(a.At), num)
+	return err
+}
+
+// changed puts a new version of an activity into its place. What was taken back
+// leaves no words behind.
+func (b *batch) changed(ctx context.Context, a *store.ActivityRow) error {
+	num, owner, err := b.find(ctx, a.Conversation)
+	if err != nil || num == 0 {
+		return err
+	}
+	if err := b.index(ctx); err != nil {
+		return err
+	}
+	if a.Activity.Type == activity.TypeDelete {
+		if err := b.noteWords(ctx, num); err != nil {
+			return err
+		}
+		b.forgot = true
+	}
+	body, err := store.EncodeActivity(a.Activity)
+	if err != nil {
+		return err
+	}
+	var row int64
+	err = b.row(ctx, b.stmt.changeActivity, body, num, a.Activity.ID).Scan(&row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := b.exec(ctx, b.stmt.dropWords, row); err != nil {
 		return err
 	}
 	if words := joinTerms(store.Terms(a.Activity.Text)); words != "" {
