@@ -19,6 +19,7 @@ func TestSession(t *testing.T) {
 	j := newJudge(t, load(t))
 	client := &http.Client{Transport: j, Timeout: time.Minute}
 	up := upstream(t)
+	away := newAway(t)
 	engines := `
 engines:
   - {name: mock, kind: openai, url: ` + up + `, dialect: openai, models: [mock/one]}
@@ -26,6 +27,8 @@ engines:
 bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
+  - ` + shop(away) + `
+channels: {directline: [{name: bots, secret: ` + botSite + `, bot: shop}]}
 understanding:
   - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
@@ -42,6 +45,7 @@ understanding:
 	strangers(t, keyed)
 	nodeItself(t, open, keyed)
 	directLine(t, open)
+	connector(t, open)
 
 	if missing := j.unseen(promised); len(missing) > 0 {
 		t.Errorf("the description promises what this session did not see:\n%s", strings.Join(missing, "\n"))
@@ -400,8 +404,17 @@ func strangers(t *testing.T, c *caller) {
 				body = `{}`
 			case "activateModel":
 				body = `{"version":"x"}`
+			case "connectorHistory":
+				body = `{"activities":[{"type":"message"}]}`
+			case "connectorAttach":
+				body = `{"type":"text/plain","originalBase64":"eA=="}`
+			case "connectorToken":
+				body = "grant_type=client_credentials"
 			}
 			c, foreign := c, foreign
+			if op.OperationID == "connectorToken" {
+				c = c.with("Content-Type", "application/x-www-form-urlencoded")
+			}
 			if op.OperationID == "publishModel" {
 				c, foreign = c.with("Content-Type", "application/zip"), foreign.with("Content-Type", "application/zip")
 			}

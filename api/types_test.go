@@ -19,13 +19,16 @@ func TestWrongTypes(t *testing.T) {
 	doc := load(t)
 	c := &caller{
 		t: t, client: &http.Client{Timeout: time.Minute},
-		base: node(t, "engines: [{name: demo, kind: demo}]\nbots: [{id: quick, model: demonstration}]\n"+
+		base: node(t, "engines: [{name: demo, kind: demo}]\nbots: [{id: quick, model: demonstration}, "+shop("http://127.0.0.1:9/")+"]\n"+
 			"understanding: [{name: cityguide, model: "+absolute(t, "../examples/nlu/cityguide")+"}]\n").URL(),
 	}
 	version := c.ok(http.StatusOK, "GET", "/api/v1/understanding/models", "").text("apps.0.live")
 	conversation := c.ok(http.StatusCreated, "POST", "/api/v1/conversations", `{}`).text("id")
 	site := c.with("Authorization", "Bearer "+siteSecret)
 	begun := site.ok(http.StatusCreated, "POST", "/v3/directline/conversations", `{}`).text("conversationId")
+	bot := c.with("Authorization", "Bearer "+botSecret)
+	theirs := c.ok(http.StatusCreated, "POST", "/api/v1/conversations", `{"bot":"shop"}`).text("id")
+	said := bot.ok(http.StatusOK, "POST", "/v3/conversations/"+theirs+"/activities", `{"type":"message","text":"x"}`).text("id")
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
 		for method, op := range doc.Paths.Value(path).Operations() {
 			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
@@ -34,6 +37,9 @@ func TestWrongTypes(t *testing.T) {
 			c, conversation := c, conversation
 			if strings.HasPrefix(path, "/v3/") {
 				c, conversation = site, begun
+			}
+			if strings.HasPrefix(path, "/v3/conversations") {
+				c, conversation = bot, theirs
 			}
 			kind := op.RequestBody.Value.Content["application/json"]
 			if kind == nil {
@@ -44,7 +50,7 @@ func TestWrongTypes(t *testing.T) {
 			if err := schema.VisitJSON(body); err != nil {
 				t.Fatalf("%s: the sample is wrong itself: %v", op.OperationID, err)
 			}
-			at := strings.NewReplacer("{id}", conversation, "{app}", "cityguide", "{slot}", "production", "{version}", version).Replace(path)
+			at := strings.NewReplacer("{id}", conversation, "{activity}", strings.ReplaceAll(said, "|", "%7C"), "{app}", "cityguide", "{slot}", "production", "{version}", version).Replace(path)
 			whole, err := json.Marshal(body)
 			if err != nil {
 				t.Fatal(err)
@@ -80,7 +86,8 @@ var sensible = map[string]any{
 	"n": 1.0, "max_tokens": 1.0, "max_completion_tokens": 1.0, "max_output_tokens": 1.0,
 	"format": map[string]any{"type": "text"}, "tools": []any{}, // what the engine can
 	"datetimeReference": "2026-01-02T03:04:05Z", "startIndex": 0.0, "entityLength": 4.0, "listEntityName": "place",
-	"projectName": "cityguide", "deploymentName": "production", "stringIndexType": "UnicodeCodePoint", "modality": "text",
+	"originalBase64": "eA==",
+	"projectName":    "cityguide", "deploymentName": "production", "stringIndexType": "UnicodeCodePoint", "modality": "text",
 }
 
 // sample makes a value that says all that a schema knows.

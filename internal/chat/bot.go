@@ -537,7 +537,7 @@ func (s *Service) Party(ctx context.Context, conv string, bots []string) (int, e
 		return 0, err
 	}
 	defer l.Close()
-	heard, cancel := context.WithTimeout(ctx, 2*time.Second)
+	heard, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	found := -1
 	err = l.until(heard, func(st *conversation.State) bool {

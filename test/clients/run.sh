@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the published clients of OpenAI (Python, Node), of LUIS and of CLU, and
-# plain HTTP, against real nodes: test/clients/run.sh [ONLY], where ONLY is a part
+# Runs the published clients of OpenAI (Python, Node), of LUIS and of CLU, of
+# Direct Line, the SDKs of bots, and plain HTTP, against real nodes: test/clients/run.sh [ONLY], where ONLY is a part
 # of stories' names.
 #
 #   PARLEY_BIN         the binary to judge; default: built from this tree
@@ -28,7 +28,7 @@ if command -v npm >/dev/null; then
   if [ "$(cat "$cache/node.stamp" 2>/dev/null)" != "$want" ]; then
     echo "Installing the Node client into $cache/node"
     cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$cache/node"
-    (cd "$cache/node" && npm ci --silent)
+    (cd "$cache/node" && npm ci --silent --ignore-scripts)
     echo "$want" >"$cache/node.stamp"
   fi
 fi

@@ -35,7 +35,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) error {
 		file
 		Content string `json:"originalBase64"`
 	}
-	if json.Unmarshal(body, &in) != nil {
+	if json.Unmarshal(body, &in) != nil || in.Type == "" {
 		return errBody
 	}
 	content, err := base64.StdEncoding.DecodeString(in.Content)

@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -177,13 +179,13 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var in struct {
-		Bot      activity.Account   `json:"bot"`
-		Agent    activity.Account   `json:"agent"`
-		Members  []activity.Account `json:"members"`
-		Topic    string             `json:"topicName"`
-		Activity json.RawMessage    `json:"activity"`
+		Bot      activity.Account    `json:"bot"`
+		Agent    activity.Account    `json:"agent"`
+		Members  []*activity.Account `json:"members"`
+		Topic    string              `json:"topicName"`
+		Activity json.RawMessage     `json:"activity"`
 	}
-	if json.Unmarshal(body, &in) != nil {
+	if json.Unmarshal(body, &in) != nil || string(bytes.TrimSpace(body)) == "null" || slices.Contains(in.Members, nil) {
 		return errBody
 	}
 	bot := bots[0]

@@ -2,8 +2,6 @@ package connector
 
 import (
 	"context"
-	"encoding/json"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -61,17 +59,6 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 }
 
 func credentials(r *http.Request, body []byte) (id, password string, err error) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err == nil && kind == "application/json" {
-		var in struct {
-			Grant  string `json:"grant_type"`
-			ID     string `json:"client_id"`
-			Secret string `json:"client_secret"`
-		}
-		if json.Unmarshal(body, &in) != nil || in.Grant != "client_credentials" {
-			return "", "", errGrant
-		}
-		return in.ID, in.Secret, nil
-	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil || form.Get("grant_type") != "client_credentials" {
 		return "", "", errGrant
