@@ -14,6 +14,7 @@ import (
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Courier brings what people say to bots that run elsewhere.
@@ -156,7 +157,7 @@ func (a *attempt) hand(gen context.Context) error {
 			if late, _ := ctx.Deadline(); time.Now().Add(wait).After(late) {
 				return err
 			}
-			pause(ctx, wait)
+			_ = pause.For(ctx, wait)
 			continue
 		}
 		switch n, _ := a.replied(); {

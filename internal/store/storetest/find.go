@@ -73,6 +73,13 @@ func testSearch(t *testing.T, d Driver) {
 			t.Errorf("search %q: %s", c.query, diff)
 		}
 	}
+	again := said("c1", "fox", "A slow red fox sleeps", n+1)
+	w.apply(store.Change{Changed: again.Activity})
+	for query, want := range map[string][]string{"quick": nil, "red": {"fox"}} {
+		if diff := cmp.Diff(append([]string{}, want...), found(t, s, alice, query)); diff != "" {
+			t.Errorf("search %q after a change: %s", query, diff)
+		}
+	}
 	hits, err := s.Search(t.Context(), alice, "strasse cafe", 1)
 	if err != nil || len(hits) != 1 {
 		t.Fatalf("search = %v, %v", hits, err)

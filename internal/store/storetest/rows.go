@@ -35,6 +35,10 @@ func testApplyAndRead(t *testing.T, d Driver) {
 		store.Change{Activity: &store.ActivityRow{Conversation: "c1", Seq: 2, At: at(2), Activity: first}},
 		store.Change{Activity: &store.ActivityRow{Conversation: "c1", Seq: 4, At: at(3), Activity: second}},
 		store.Change{Turn: &tr})
+	first.Text = "said anew"
+	w.apply(store.Change{Changed: &store.ActivityRow{Conversation: "c1", Seq: 5, At: at(3), Activity: first}},
+		store.Change{Changed: &store.ActivityRow{Conversation: "c1", Seq: 6, At: at(3), Activity: activity.Activity{ID: "nobody said it"}}},
+		store.Change{Changed: &store.ActivityRow{Conversation: "none", Seq: 7, At: at(3), Activity: first}})
 	conv.Updated = at(3)
 	for range 2 { // the second time after a restart
 		got, err := s.Conversation(t.Context(), alice, "c1")
