@@ -18,7 +18,7 @@ import (
 // having such messages collected.
 type Missed struct {
 	ID     string    `json:"id"`   // of the activity
-	Text   string    `json:"text"` // without what names people
+	Text   string    `json:"text"` // without addresses, long numbers and keys
 	Intent string    `json:"intent"`
 	Score  float64   `json:"score"`
 	Model  string    `json:"version"` // APP@VERSION
@@ -101,7 +101,7 @@ func (s *Service) missed(ctx context.Context, conv, turn string) (m Missed, ok b
 	defer l.Close()
 	l.View(func(st *conversation.State) {
 		t := st.Turn(turn)
-		if t == nil || st.Deleted {
+		if t == nil || st.Deleted || turn != event.TurnOf(t.ReplyTo) { // another answer to what was missed before
 			return
 		}
 		a := st.Activity(t.ReplyTo)

@@ -16,6 +16,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/dialog"
 	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
 	"github.com/parleyhq/parley/internal/understand"
@@ -280,6 +281,69 @@ func TestScriptKeepsOut(t *testing.T) {
 	}
 	if got, _ := answer(t, s, conv, acc.Turn); strings.Contains(got, "day ticket") {
 		t.Errorf("a client told the script what it understood: %q", got)
+	}
+}
+
+// What the script said can't be gone on with; what the engine was stopped in
+// can, and the script has its word behind it. Either way it stands where it
+// stood.
+func TestScriptGoesOn(t *testing.T) {
+	const words = 60
+	e := demo.Canned(demo.CannedOptions{Words: words, NoTokens: true, Delay: 2 * time.Millisecond})
+	s := start(t, openLog(t, t.TempDir()), e, guided(t, nil))
+	conv := newConversation(t, s)
+	goOn := func(turn string) (string, conversation.TurnBody) {
+		t.Helper()
+		more, err := s.Continue(t.Context(), "ann", conv, turn, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer(t, s, conv, more.Turn)
+	}
+	first := say(t, s, conv, "a table for two please", "")
+	answer(t, s, conv, first.Turn)
+	if got, b := goOn(first.Turn); got != "At what time?" || b.State != event.Failed || b.Code != fault.Unsupported {
+		t.Errorf("the script's own: %q %+v", got, b)
+	}
+	soup := say(t, s, conv, "where can I get some good fish soup around here?", "")
+	lead := "Let me think about a place for fish soup.\n\n"
+	l, err := s.Open(t.Context(), conv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for pos, text := uint64(0), 0; text <= len(lead); {
+		frames, more := l.Frames(pos)
+		for _, f := range frames {
+			pos = f.Pos
+			if d, ok := f.Body.(conversation.DeltaBody); ok && d.Turn == soup.Turn {
+				text += len(d.Text)
+			}
+		}
+		if text <= len(lead) {
+			<-more
+		}
+	}
+	if err := s.StopTurn(t.Context(), "ann", conv, soup.Turn); err != nil {
+		t.Fatal(err)
+	}
+	begun, b := answer(t, s, conv, soup.Turn)
+	if b.State != event.Stopped || !strings.HasPrefix(begun, lead) {
+		t.Fatalf("stopped: %q %+v", begun, b)
+	}
+	whole := lead + demo.Words(words) + "\n\nNow, back to where we were.\n\nAt what time?"
+	more, err := s.Continue(t.Context(), "ann", conv, soup.Turn, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, b := answer(t, s, conv, more.Turn); got != whole || b.State != event.Ok {
+		t.Errorf("%+v\n got %q\nwant %q", b, got, whole)
+	}
+	if got, b := goOn(more.Turn); got != whole || b.State != event.Failed {
+		t.Errorf("what came to its end: %q %+v", got, b)
+	}
+	if got, _ := replyTo(t, s, conv, "tomorrow at noon"); got != "Would you like to sit inside or outside?" {
+		t.Errorf("the script goes on with %q", got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -133,10 +134,17 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 	if a.v.stop {
 		return a.end(ctx, event.Stopped, a.v.text, lm.Result{}, nil)
 	}
-	if a.v.turn.Continues == "" { // what is written on has been led already
-		if err := a.step(); err != nil {
-			return false, 0, err
+	if err := a.step(); err != nil {
+		return false, 0, err
+	}
+	if a.v.turn.Continues != "" {
+		if a.line.alone || a.line.then != "" && strings.HasSuffix(a.v.text, a.line.then) {
+			return a.end(ctx, event.Failed, a.v.text, lm.Result{}, fault.New(fault.Unsupported, "the script has said all of this that it has to say: there is nothing to go on with"))
 		}
+		if lead := a.line.says + "\n\n"; a.line.says != "" && strings.HasPrefix(a.v.text, lead) {
+			a.v.lead = len(lead) // and is not the engine's
+		}
+		a.line.says = "" // what is written on has been led already
 	}
 	if a.line.alone {
 		return a.recite(ctx)
@@ -161,7 +169,9 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 		if !a.model.Resume.Continues() {
 			return a.end(ctx, event.Failed, a.v.text, lm.Result{}, fault.New(fault.Unsupported, "this engine can't write on where an answer ended; ask for another answer"))
 		}
-		req.Prefix = &lm.Prefix{Text: a.v.text, Policy: lm.Prefill}
+		if own := a.v.text[a.v.lead:]; own != "" {
+			req.Prefix = &lm.Prefix{Text: own, Policy: lm.Prefill}
+		}
 	}
 	return a.generate(ctx, gen, cancel, req)
 }
