@@ -3,10 +3,22 @@
 // a line for each story, "ok NAME" or "failed NAME" behind the reasons, and "end".
 
 import assert from "node:assert/strict";
-import { Node, once, Person, SECRET, site, sleep, tell, until, freePort } from "./directline_world.mjs";
+import { join } from "node:path";
+import { Node, once, Person, regions, SECRET, site, sleep, tell, until } from "./directline_world.mjs";
 import { Socket } from "./browser_globals.mjs";
 
-const { KILLS = "3" } = process.env;
+const { EXAMPLES, KILLS = "3" } = process.env;
+
+// guide is the example of a script: no language model has a part in it.
+const guide = `engine: demo\nbots: [{id: guide}, {id: bookings}]
+understanding: [{name: cityguide, model: ${join(EXAMPLES, "nlu/cityguide")}, flows: ${join(EXAMPLES, "flows/cityguide.yaml")}}]\n`;
+const booking = [
+  ["a table for four, please", "At what time?"],
+  ["tomorrow at 8 pm", "Would you like to sit inside or outside?"],
+  ["outside", "Under which name?"],
+  ["Kim", "A table for four, tomorrow at 8 pm, outside, for Kim. Is that right?"],
+  ["no, make it six", "A table for six, tomorrow at 8 pm, outside, for Kim. Is that right?"],
+];
 
 let echo;
 const stories = {
@@ -147,12 +159,9 @@ const stories = {
     console.log(`note ${told.length} messages over ${KILLS} kills, each there once and answered once`);
   },
   async "another region goes on with the conversation"() {
-    const [a, b, c] = [await freePort(), await freePort(), await freePort()];
-    const world = (me, witness) => `region: ${me}\nengine: echo\ncluster: {round_trip: 20ms}\nnodes:\n` +
-      `  - {name: one, region: one, address: "127.0.0.1:${a}"}\n  - {name: two, region: two, address: "127.0.0.1:${b}"}\n` +
-      `  - {name: three, region: three, address: "127.0.0.1:${c}", witness: true}\n${witness ? "" : site()}`;
-    const one = await Node.start("one", world("one")), two = await Node.start("two", world("two"));
-    await Node.start("three", world("three", true));
+    const world = await regions(), echoing = "engine: echo\n" + site();
+    const one = await Node.start("one", world("one") + echoing), two = await Node.start("two", world("two") + echoing);
+    await Node.start("three", world("three"));
     await one.ready();
     await two.ready();
     const t = await one.token("dl_ann");
@@ -181,6 +190,32 @@ const stories = {
       assert.ok(!x.statuses.includes("Ended") && !x.statuses.includes("FailedToConnect"), `${x.statuses}`);
     }
     assert.equal(await (await fetch(kept.attachments[0].contentUrl.replace(one.url, two.url))).text(), "kept");
+  },
+  async "a script asks its next question after its node and its region were killed"() {
+    const world = await regions();
+    const one = await Node.start("guide-one", world("one") + guide + site()), two = await Node.start("guide-two", world("two") + guide + site());
+    await Node.start("guide-three", world("three"));
+    await one.ready();
+    await two.ready();
+    const t = await one.token("dl_ann");
+    const open = (node, more) => new Person({ domain: node.base, token: t.token, user: "dl_ann", ...more });
+    let p = open(one);
+    for (const [i, [says, answer]] of booking.entries()) {
+      const clientActivityID = `s${i}`;
+      while ((await p.say(says, { channelData: { clientActivityID } }).catch(() => "retry")) === "retry") await sleep(100);
+      if (i === 1) { // as soon as it is said: the node comes back
+        await one.kill();
+        one.spawn();
+        await one.ready();
+      }
+      if (i === 2) { // for good: another region has the next question
+        await one.kill();
+        p = open(two, { conversationId: t.conversationId, watermark: "0" });
+      }
+      await p.answer(answer, 60_000);
+    }
+    assert.deepEqual(p.messages().map((a) => a.text), booking.flat(), "all that was said, once, in its order");
+    once(p);
   },
 };
 

@@ -70,6 +70,15 @@ export class Node {
     return r.json();
   }
 }
+
+// three regions, the third of which is a witness.
+export async function regions() {
+  const ports = [await freePort(), await freePort(), await freePort()];
+  const names = ["one", "two", "three"];
+  const nodes = names.map((n, i) => `  - {name: ${n}, region: ${n}, address: "127.0.0.1:${ports[i]}"${n === "three" ? ", witness: true" : ""}}\n`).join("");
+  return (me) => `region: ${me}\ncluster: {round_trip: 20ms}\nnodes:\n${nodes}`;
+}
+
 export const site = (life = "1h") => `channels:\n  directline:\n    - {name: shop, secret: ${SECRET}, token: ${life}}`;
 
 // Person is one real client; it keeps every activity in the order it came.

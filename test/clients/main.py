@@ -93,7 +93,9 @@ def main(binary, modules, only=""):
         node_client(count, modules, "openai_node", {
             "DEMO": world.demo.url, "MOCK": world.mock_node.url, "KEYED": world.keyed.url, "KEY": world.key,
             "MOCK_ITSELF": world.mock.url, "WORDS": "".join(world.mock.WORDS), "ONLY": only})
-        node_client(count, modules, "directline", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only}, "directline_world.mjs", "browser_globals.mjs")
+        node_client(count, modules, "directline", {
+            "PARLEY_BIN": os.path.abspath(binary), "ONLY": only,
+            "EXAMPLES": os.path.abspath(os.path.join(os.path.dirname(__file__), "../../examples"))}, "directline_world.mjs", "browser_globals.mjs")
         node_client(count, modules, "bots", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only},
                     "bot_turn.mjs", "bot_botbuilder.mjs", "bot_agents.mjs", "directline_world.mjs", "browser_globals.mjs")
         count.run(documents, world, modules)
