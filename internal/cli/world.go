@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"os"
@@ -24,7 +25,11 @@ func upWorld(ctx context.Context, t *terminal, s *settings, c config.Config, lis
 		opts = progress.For(f, t.getenv)
 	}
 	console := progress.New(opts)
-	w, err := regionsHere(t, s, world.Options{Regions: regions, Dir: c.Data, Listen: c.Listen, Console: console, Logger: logger(t.err, c.Log, "warn")})
+	told, err := s.carried(t)
+	if err != nil {
+		return err
+	}
+	w, err := regionsHere(t, s, world.Options{Regions: regions, Dir: c.Data, Listen: c.Listen, Console: console, Logger: logger(t.err, c.Log, "warn"), Settings: told})
 	if err != nil {
 		return err
 	}
@@ -53,6 +58,16 @@ func regionsHere(t *terminal, s *settings, opts world.Options) (*world.World, er
 	}
 	opts.Command, opts.Environ = append([]string{program, "serve"}, regionFlags(s)...), regionEnviron(t.environ)
 	return world.New(opts)
+}
+
+// carried is what of the file every region gets too; the world itself says where
+// each lives and who may come in.
+func (s *settings) carried(t *terminal) (string, error) {
+	path := cmp.Or(s.file, t.getenv("PARLEY_CONFIG"))
+	if path == "" {
+		return "", nil
+	}
+	return config.Carry(path, "listen", "data", "region", "node", "nodes", "cluster", "origins", "tls")
 }
 
 // regionFlags are the settings that every region gets; where it lives is its
