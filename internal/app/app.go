@@ -475,7 +475,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	}
 	keys := make([]auth.Key, 0, len(a.cfg.Keys))
 	for _, k := range a.cfg.Keys {
-		keys = append(keys, auth.Key{Name: k.Name, Hash: k.Hash})
+		keys = append(keys, auth.Key{Name: k.Name, Hash: k.Hash, Operator: k.Operator})
 	}
 	guard, err := auth.New(auth.Options{Secret: secret, Keys: keys, Open: a.cfg.Loopback(), Lifetime: a.cfg.Session, Secure: a.cfg.TLS.Cert != ""})
 	if err != nil {

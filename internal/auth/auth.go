@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,8 +25,9 @@ import (
 
 // Key is an API key as it is kept: only its digest.
 type Key struct {
-	Name string
-	Hash secret.Hash
+	Name     string
+	Hash     secret.Hash
+	Operator bool // its holder runs the service
 }
 
 // Options of a Guard.
@@ -61,7 +63,18 @@ func New(opts Options) (*Guard, error) {
 	return &Guard{opts}, nil
 }
 
+// Operator returns nil if a user, as User returned him, runs the service: he
+// holds an operator's key, or sits at the machine and shows none.
+func (g *Guard) Operator(user string) error {
+	name, keyed := strings.CutPrefix(user, keyPrefix)
+	if !keyed && g.opts.Open || keyed && slices.ContainsFunc(g.opts.Keys, func(k Key) bool { return k.Operator && k.Name == name }) {
+		return nil
+	}
+	return fault.New(fault.Forbidden, "this needs an operator's key: one with operator: true in the node's configuration")
+}
+
 const (
+	keyPrefix  = "key-" // of users who came with one
 	cookieName = "parley_session"
 	// LocalUser is who calls without any credential on loopback: scripts and
 	// the command line of the person at the machine.
@@ -83,7 +96,7 @@ func (g *Guard) User(r *http.Request) (string, error) {
 		}
 		name, ok := g.keyName(key)
 		if ok {
-			return "key-" + name, nil
+			return keyPrefix + name, nil
 		}
 		if !g.opts.Open {
 			return "", fault.New(fault.Unauthenticated, "this key is not known here")
@@ -126,7 +139,7 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, key string) error
 	if !ok {
 		return fault.New(fault.Unauthenticated, "this key is not known here")
 	}
-	g.set(w, r, "key-"+name)
+	g.set(w, r, keyPrefix+name)
 	return nil
 }
 

@@ -71,6 +71,21 @@ func TestUser(t *testing.T) {
 	}
 }
 
+func TestOperator(t *testing.T) {
+	keys := []auth.Key{{Name: "ann", Hash: secret.HashOf(secret.New("a")), Operator: true}, {Name: "bob", Hash: secret.HashOf(secret.New("b"))}}
+	open, closed := guard(t, auth.Options{Open: true, Keys: keys}), guard(t, auth.Options{Keys: keys})
+	for user, want := range map[string][2]bool{ // on a loopback address, elsewhere
+		"key-ann": {true, true}, "key-bob": {false, false}, "key-gone": {false, false}, auth.LocalUser: {true, false}, "user-x": {true, false}, "": {true, false},
+	} {
+		if got := [2]bool{open.Operator(user) == nil, closed.Operator(user) == nil}; got != want {
+			t.Errorf("%q: %v, want %v", user, got, want)
+		}
+	}
+	if err := closed.Operator("key-bob"); fault.CodeOf(err) != fault.Forbidden {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestSession(t *testing.T) {
 	now := time.Now()
 	g := guard(t, auth.Options{Open: true, Lifetime: time.Hour, Now: func() time.Time { return now }})

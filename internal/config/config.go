@@ -99,8 +99,9 @@ func (c Config) Witness() bool {
 
 // Key may use the API.
 type Key struct {
-	Name string
-	Hash secret.Hash
+	Name     string
+	Hash     secret.Hash
+	Operator bool // its holder runs the service
 }
 
 // The kinds of engine.
@@ -621,7 +622,7 @@ func (l *loader) finishUnderstanding(c *Config) {
 
 func (l *loader) finishKeys(c *Config) {
 	if c.key.Hash != "" {
-		c.key.Name = "default"
+		c.key.Name, c.key.Operator = "default", true
 		if _, ok := c.from["keys"]; !ok {
 			c.from["keys"] = c.from["key"]
 		}

@@ -240,6 +240,8 @@ func keySettings() []row[Key] {
 			func(k *Key) *string { return &k.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
 		apiKey(Row{Key: "key", Required: true, Doc: "The key: its hash as `parley key` prints it, env:NAME, file:PATH, or the key itself."},
 			func(k *Key) *secret.Hash { return &k.Hash }),
+		toggle(Row{Key: "operator", Doc: "Its holder runs the service: publishes models, reads and labels what was not understood. The key of PARLEY_KEY and --key is one."},
+			func(k *Key) *bool { return &k.Operator }),
 	}
 }
 
@@ -315,7 +317,7 @@ func understandingSettings() []row[Understanding] {
 			func(u *Understanding) *[]string { return &u.Bots }, 100, 64, nil),
 		texts(Row{Key: "ids", Doc: "Other names under which clients of LUIS and CLU ask for it: the app id or project name that stands in them."},
 			func(u *Understanding) *[]string { return &u.IDs }, 100, 64, matches(nameForm, names)),
-		toggle(Row{Key: "collect", Doc: "Messages that are not understood from now on are marked, and can be read with any key to learn from them, without names, numbers and addresses. People should know."},
+		toggle(Row{Key: "collect", Doc: "Messages that are not understood from now on are marked, and can be read and labelled with an operator's key to learn from them, without addresses, long numbers and keys; names stay in them. People should know."},
 			func(u *Understanding) *bool { return &u.Collect }),
 	}
 }
