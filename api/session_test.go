@@ -33,7 +33,7 @@ understanding:
   - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
 	open := &caller{t: t, base: node(t, engines).URL(), client: client}
-	keyed := &caller{t: t, base: node(t, "keys: [{name: alice, key: alices-key-0123456789}, {name: bob, key: bobs-key-0123456789}]\nlisten: 0.0.0.0:0\n"+engines).URL(), client: client}
+	keyed := &caller{t: t, base: node(t, "keys: [{name: alice, key: alices-key-0123456789, operator: true}, {name: bob, key: bobs-key-0123456789}]\nlisten: 0.0.0.0:0\n"+engines).URL(), client: client}
 
 	conversations(t, open)
 	branches(t, open)
@@ -410,6 +410,10 @@ func strangers(t *testing.T, c *caller) {
 				body = `{"type":"text/plain","originalBase64":"eA=="}`
 			case "connectorToken":
 				body = "grant_type=client_credentials"
+			case "labelMessages":
+				body = `{"labels":[{"id":"x"}]}`
+			case "groupTexts":
+				body = `{"texts":["x"]}`
 			}
 			c, foreign := c, foreign
 			if op.OperationID == "connectorToken" {
@@ -431,6 +435,16 @@ func strangers(t *testing.T, c *caller) {
 			}
 		}
 	}
+	// Who has a key, but not an operator's, publishes and labels nothing.
+	bob.ok(403, "GET", "/api/v1/understanding/unknown", "")
+	bob.ok(403, "POST", "/api/v1/understanding/labels", `{"labels":[{"id":"x","intent":"thanks"}]}`)
+	bob.ok(403, "POST", "/api/v1/understanding/models/cityguide/groups", `{"texts":["x"]}`)
+	bob.ok(403, "POST", "/api/v1/understanding/models/cityguide/activate", `{"version":"configuration"}`)
+	bob.with("Content-Type", "application/zip").ok(403, "PUT", "/api/v1/understanding/models/cityguide", "x")
+	if bob.ok(200, "GET", "/api/v1/info", "").get("labels") != false || alice.ok(200, "GET", "/api/v1/info", "").get("labels") != true {
+		t.Error("the page offers labelling to others than operators")
+	}
+	alice.ok(200, "GET", "/api/v1/understanding/unknown", "")
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)

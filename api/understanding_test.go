@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/parleyhq/parley/internal/understand"
 )
 
@@ -87,7 +89,8 @@ func understandings(t *testing.T, c *caller) {
 	c.ok(200, "GET", strings.Replace(v3, "production", "staging", 1)+"?query=thanks", "")
 	c.ok(200, "POST", models+"cityguide/activate", `{"role":"shadow"}`)
 
-	c.ok(400, "GET", "/api/v1/understanding/unknown?cursor=nonsense", "")
+	unknown := "/api/v1/understanding/unknown"
+	c.ok(400, "GET", unknown+"?cursor=nonsense", "")
 
 	// A message carries what was understood of it.
 	path := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", `{"bot":"slow"}`).text("id")
@@ -98,9 +101,25 @@ func understandings(t *testing.T, c *caller) {
 	})
 	turn = c.ok(202, "POST", path+"/activities", `{"type":"message","text":"zzxq wvvk to ann.lee@corp.example pqrj"}`).text("turn")
 	c.until("GET", path+"/events", "", turnIs(turn, "done"))
-	if got := c.ok(200, "GET", "/api/v1/understanding/unknown", ""); !strings.Contains(got.body, "zzxq wvvk to someone") || strings.Contains(got.body, "ann.lee") {
+	missed := c.ok(200, "GET", unknown, "")
+	if !strings.Contains(missed.body, "zzxq wvvk to someone") || strings.Contains(missed.body, "ann.lee") || missed.get("items.0.label") != "" {
+		t.Errorf("%s", missed.body)
+	}
+	sort := models + "cityguide/groups"
+	sorted := c.ok(200, "POST", sort, `{"texts":["purple monkey dishwasher","how much is a day ticket","zzxq wvvk","Purple monkey dishwasher "]}`)
+	if diff := cmp.Diff([]any{0.0, 3.0}, sorted.get("groups.0.texts")); diff != "" {
+		t.Errorf("%s\n%s", diff, sorted.body)
+	}
+	c.ok(404, "POST", models+"nobody/groups", `{"texts":["x"]}`)
+	c.bad(400, "POST", sort, `{"texts":"x"}`)
+	c.ok(413, "POST", sort, `{"texts":["`+long+`"]}`)
+	labels, id := "/api/v1/understanding/labels", missed.text("items.0.id")
+	c.ok(204, "POST", labels, `{"labels":[{"id":"`+id+`","intent":"opening_hours"}]}`)
+	if got := c.ok(200, "GET", unknown, ""); got.get("items.0.label") != "opening_hours" || got.get("items.0.taken") != false {
 		t.Errorf("%s", got.body)
 	}
+	c.ok(400, "POST", labels, `{"labels":[{"id":"`+id+`","intent":"a/b"}]}`)
+	c.ok(413, "POST", labels, `{"labels":[{"id":"`+id+`","intent":"`+long+`"}]}`)
 	if got := c.ok(200, "GET", path+"/activities", ""); got.text("activities.0.channelData.parley.understanding.model") != "cityguide@"+version {
 		t.Errorf("%s", got.body)
 	}

@@ -47,11 +47,25 @@ type Activation struct {
 // Unknown is a message that was not understood.
 type Unknown struct {
 	ID      string    `json:"id"`   // of the activity
-	Text    string    `json:"text"` // without what names people
+	Text    string    `json:"text"` // without addresses, long numbers and keys
 	Intent  string    `json:"intent"`
 	Score   float64   `json:"score"`
 	Version string    `json:"version"` // APP@VERSION that read it
 	At      time.Time `json:"at"`
+	Label   string    `json:"label"` // the intent that an operator says it has; "" = none yet
+	Taken   bool      `json:"taken"` // a project has that label
+}
+
+// Label says what a message means.
+type Label struct {
+	ID     string `json:"id"`     // of the activity
+	Intent string `json:"intent"` // "" takes the label away
+	Taken  bool   `json:"taken"`  // a project has it
+}
+
+// Label labels messages that were not understood, all or none of them.
+func (c *Client) Label(ctx context.Context, labels []Label) error {
+	return c.do(ctx, request{method: http.MethodPost, path: "/understanding/labels", body: map[string]any{"labels": labels}}, nil)
 }
 
 // Unknown lists messages that were not understood, where that is collected,

@@ -18,7 +18,7 @@ async function make(out) {
   mkdirSync(join(out, "assets"), { recursive: true });
   const result = await build({
     absWorkingDir: here,
-    entryPoints: { app: "src/main.tsx", dark: "src/style/dark.css" },
+    entryPoints: { app: "src/main.tsx", learn: "src/learn.tsx", dark: "src/style/dark.css" },
     outdir: join(out, "assets"),
     entryNames: "[name].[hash]",
     chunkNames: "[name].[hash]",
@@ -35,18 +35,20 @@ async function make(out) {
     logLevel: "warning",
   });
   const made = Object.keys(result.metafile.outputs).map((f) => relative(out, join(here, f)).replaceAll("\\", "/"));
-  const js = made.find((f) => /\/app\..*\.js$/.test(f));
-  const chunks = imported(result.metafile, out, js); // what it can't begin without
-  const css = made.find((f) => /\/app\..*\.css$/.test(f));
-  const dark = made.find((f) => /\/dark\..*\.css$/.test(f));
-  const html = readFileSync(join(here, "src", "index.html"), "utf8")
-    .replace("%JS%", `/${js}`)
-    .replace("%CHUNKS%", chunks.map((f) => `<link rel="modulepreload" href="/${f}" />`).join(""))
-    .replace("%CSS%", `/${css}`)
-    .replace("%DARK%", `/${dark}`);
-  writeFileSync(join(out, "index.html"), html);
+  const asset = (name, ext) => made.find((f) => f.startsWith(`assets/${name}.`) && f.endsWith(ext));
+  const [js, css, dark] = [asset("app", ".js"), asset("app", ".css"), asset("dark", ".css")];
+  for (const [page, entry] of [["index", "app"], ["learn", "learn"]]) {
+    const chunks = imported(result.metafile, out, asset(entry, ".js"));
+    const html = readFileSync(join(here, "src", "index.html"), "utf8")
+      .replace("%JS%", `/${asset(entry, ".js")}`)
+      .replace("%CHUNKS%", chunks.map((f) => `<link rel="modulepreload" href="/${f}" />`).join(""))
+      .replace("%CSS%", `/${asset(entry, ".css")}`)
+      .replace("%DARK%", `/${dark}`);
+    writeFileSync(join(out, `${page}.html`), html);
+  }
   for (const f of readdirSync(join(here, "public"))) writeFileSync(join(out, f), readFileSync(join(here, "public", f)));
-  await worker(out, ["index.html", js, ...chunks, css, dark, "icon.svg", "manifest.webmanifest"]);
+  const begin = ["index.html", js, ...imported(result.metafile, out, js), css, dark, "icon.svg", "manifest.webmanifest"]; // what the page can't begin without
+  await worker(out, begin);
   writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
   let first = 0;
   for (const f of files(out)) {
@@ -58,7 +60,7 @@ async function make(out) {
     const gz = gzipSync(body, { level: 9 });
     gz[9] = 255; // the operating system: not said, so that every one writes the same
     writeFileSync(join(out, f + ".gz"), gz);
-    if (!/^(licenses\.txt|sw\.js|.*\.png)$/.test(f) && (!f.endsWith(".js") || f === js || chunks.includes(f))) first += gz.length;
+    if (begin.includes(f)) first += gz.length;
     console.log(`${f.padEnd(28)} ${String(body.length).padStart(7)} bytes, gzip ${gz.length}, brotli ${br.length}`);
   }
   if (first > budget) throw new Error(`the first load has ${first} bytes compressed, more than ${budget}`);

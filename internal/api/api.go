@@ -72,6 +72,7 @@ type Info struct {
 	Bots    []BotInfo      `json:"bots"`
 	Limits  map[string]int `json:"limits"`
 	User    string         `json:"user"`
+	Labels  bool           `json:"labels"` // there may be something to label at /learn, and the user may
 }
 
 // EngineInfo is the state of the default engine.
@@ -93,6 +94,7 @@ type server struct {
 	opts Options
 	lg   *slog.Logger
 	pack sync.Mutex // held by the one package that is being taken in
+	sort sync.Mutex // held by the one request whose texts are sorted
 }
 
 // New returns the handler of a node.
@@ -158,9 +160,11 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/regions", s.regions)
 	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)
-	handle("PUT /api/v1/understanding/models/{app}", s.publish)
-	handle("POST /api/v1/understanding/models/{app}/activate", s.activate)
-	handle("GET /api/v1/understanding/unknown", s.unknown)
+	handle("PUT /api/v1/understanding/models/{app}", s.operator(s.publish))
+	handle("POST /api/v1/understanding/models/{app}/activate", s.operator(s.activate))
+	handle("POST /api/v1/understanding/models/{app}/groups", s.operator(s.groups))
+	handle("GET /api/v1/understanding/unknown", s.operator(s.unknown))
+	handle("POST /api/v1/understanding/labels", s.operator(s.label))
 	s.luis(mux)
 	none := func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed(mux, r); allow != "" {
@@ -311,6 +315,7 @@ func (w *statusWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter
 func (s *server) info(w http.ResponseWriter, _ *http.Request, user string) error {
 	i := s.opts.Info()
 	i.User = user
+	i.Labels = s.opts.Understanding.Collecting() && s.opts.Guard.Operator(user) == nil
 	return writeJSON(w, http.StatusOK, i)
 }
 

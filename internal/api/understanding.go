@@ -8,6 +8,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/nlu"
 	"github.com/parleyhq/parley/internal/understand"
 )
 
@@ -50,6 +51,23 @@ func (s *server) publish(w http.ResponseWriter, r *http.Request, user string) er
 	return writeJSON(w, http.StatusOK, p)
 }
 
+// operator lets only those in who run the service.
+func (s *server) operator(f call) call {
+	return func(w http.ResponseWriter, r *http.Request, user string) error {
+		if err := s.opts.Guard.Operator(user); err != nil {
+			return err
+		}
+		return f(w, r, user)
+	}
+}
+
+// unknownJSON is a message that was not understood, with its label.
+type unknownJSON struct {
+	chat.Missed
+	Label string `json:"label"` // "" = none yet
+	Taken bool   `json:"taken"` // a project has it
+}
+
 // unknown lists messages that were not understood.
 func (s *server) unknown(w http.ResponseWriter, r *http.Request, _ string) error {
 	n, err := limit(r, 100, 1000)
@@ -60,10 +78,62 @@ func (s *server) unknown(w http.ResponseWriter, r *http.Request, _ string) error
 	if err != nil {
 		return err
 	}
-	if items == nil {
-		items = []chat.Missed{}
+	labels, err := s.opts.Understanding.Labels(r.Context())
+	if err != nil {
+		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"items": items, "next": next})
+	out := make([]unknownJSON, len(items))
+	for i, m := range items {
+		l := labels[m.ID]
+		out[i] = unknownJSON{m, l.Intent, l.Taken}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"items": out, "next": next})
+}
+
+func (s *server) label(w http.ResponseWriter, r *http.Request, user string) error {
+	var in struct {
+		Labels []understand.Labelling `json:"labels"`
+	}
+	if err := readJSON(w, r, s.opts.MaxBody, &in); err != nil {
+		return err
+	}
+	if err := s.opts.Understanding.Label(r.Context(), in.Labels, user); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// groupJSON is texts that say much the same, by their places in the request.
+type groupJSON struct {
+	Texts     []int        `json:"texts"`
+	Proposals []nlu.Ranked `json:"proposals"`
+}
+
+// groups sorts texts for an operator who labels them.
+func (s *server) groups(w http.ResponseWriter, r *http.Request, _ string) error {
+	var in struct {
+		Texts []string `json:"texts"`
+	}
+	if err := readJSON(w, r, s.opts.MaxBody, &in); err != nil {
+		return err
+	}
+	if !s.sort.TryLock() {
+		return fault.New(fault.Limited, "other texts are being sorted; try again").After(time.Second)
+	}
+	defer s.sort.Unlock()
+	groups, intents, err := s.opts.Understanding.Groups(r.PathValue("app"), in.Texts)
+	if err != nil {
+		return err
+	}
+	out := make([]groupJSON, len(groups))
+	for i, g := range groups {
+		out[i].Proposals = g.Proposals
+		for _, t := range g.Texts {
+			out[i].Texts = append(out[i].Texts, t.At...)
+		}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"groups": out, "intents": intents})
 }
 
 func (s *server) activate(w http.ResponseWriter, r *http.Request, user string) error {

@@ -32,6 +32,7 @@ func nluLearnCommand() *command {
 			{"parley nlu learn my-bot", "what the node at --url did not understand, group by group"},
 			{"parley nlu learn my-bot --jsonl unknown.jsonl", "what is in a file"},
 			{"parley nlu learn my-bot --jsonl unknown.jsonl --json > groups.json", "for a program that labels"},
+			{"parley nlu learn my-bot --labelled", "add what operators labelled on the node's page"},
 			{"parley nlu learn my-bot --add labelled.jsonl", "add lines {\"text\", \"intent\"} as they are"},
 		},
 		setup: func(fs *flag.FlagSet) action {
@@ -41,7 +42,8 @@ func nluLearnCommand() *command {
 			fs.StringVar(&l.jsonl, "jsonl", "", "read the texts from this `FILE` instead of asking a node; - is the input")
 			fs.StringVar(&l.add, "add", "", "add the labelled lines of this `FILE` and ask nothing")
 			fs.StringVar(&l.model, "model", "", "ask the model in this `FILE` instead of learning one from the folder")
-			fs.Float64Var(&l.below, "below", 0.5, "texts whose intent has a `SCORE` below that count as not understood")
+			fs.Float64Var(&l.below, "below", learn.Understood, "texts whose intent has a `SCORE` below that count as not understood")
+			fs.BoolVar(&l.labelled, "labelled", false, "add what was labelled on the node's page /learn, and ask nothing")
 			fs.BoolVar(&l.yes, "yes", false, "accept the proposal of each group that is sure enough, and skip the others")
 			fs.Float64Var(&l.least, "least", 0.8, "the `SCORE` of a proposal that is sure enough for --yes")
 			fs.BoolVar(&l.keep, "keep", false, "add texts as they were said, with addresses and numbers")
@@ -67,6 +69,7 @@ type learner struct {
 	node                   *connection
 	dir, jsonl, add, model string
 	below, least           float64
+	labelled               bool
 	yes, keep, json        bool
 
 	taken  []corpus.Example // accepted, not yet in the project
@@ -86,6 +89,8 @@ func (l *learner) check(args []string) error {
 		return usagef("--jsonl and --add exclude each other")
 	case l.add != "" && l.yes:
 		return usagef("--add asks nothing: leave --yes out")
+	case l.labelled && (l.jsonl != "" || l.add != "" || l.yes):
+		return usagef("--labelled takes what the node has: leave --jsonl, --add and --yes out")
 	}
 	return nil
 }
@@ -100,6 +105,9 @@ func (l *learner) run(ctx context.Context, t *terminal) error {
 	project, err := readProject(l.dir)
 	if err != nil {
 		return err
+	}
+	if l.labelled {
+		return l.takeLabelled(ctx, t, project)
 	}
 	groups, left, err := l.groups(ctx, t, project)
 	if err != nil {
@@ -174,10 +182,50 @@ func (l *learner) texts(ctx context.Context, t *terminal) ([]string, error) {
 		return nil, err
 	}
 	err = eachUnknown(ctx, cl, func(m client.Unknown) error {
-		out = append(out, m.Text)
+		if m.Label == "" {
+			out = append(out, m.Text)
+		}
 		return nil
 	})
 	return out, err
+}
+
+// takeLabelled adds what was labelled on the node's page, and tells the node
+// that the project has it.
+func (l *learner) takeLabelled(ctx context.Context, t *terminal, project *lessons) error {
+	cl, _, err := l.node.open(ctx, t)
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, e := range project.examples {
+		known[learn.Key(e.Text)+"\x00"+e.Intent] = true
+	}
+	var taken []client.Label
+	err = eachUnknown(ctx, cl, func(m client.Unknown) error {
+		if m.Label == "" || m.Taken {
+			return nil
+		}
+		taken = append(taken, client.Label{ID: m.ID, Intent: m.Label, Taken: true})
+		e := corpus.Example{Text: clipText(m.Text), Intent: m.Label}
+		if key := learn.Key(e.Text) + "\x00" + e.Intent; e.Text != "" && !known[key] {
+			known[key] = true
+			l.taken = append(l.taken, e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.save(); err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		if err := cl.Label(ctx, taken); err != nil {
+			return fmt.Errorf("the lines are added, and the node was not told: %w", err)
+		}
+	}
+	return l.finish(t)
 }
 
 // ready is the model to ask.

@@ -196,7 +196,7 @@ func roleOf(a client.App, version string) string {
 func nluUnknownCommand() *command {
 	return &command{
 		name: "unknown", short: "write what a node did not understand, as lines of JSON to learn from",
-		long: "Only of apps that have collect: true in the configuration, and without names, numbers and addresses.",
+		long: "Only of apps that have collect: true in the configuration, and without addresses, telephone and other long numbers, and keys. People's names stay in them.",
 		examples: []example{
 			{"parley nlu unknown > unknown.jsonl", "then: parley nlu learn my-bot --jsonl unknown.jsonl"},
 		},

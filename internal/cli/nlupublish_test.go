@@ -56,6 +56,9 @@ func TestPublish(t *testing.T) {
 		t.Errorf("to learn from:\n%s", got)
 	}
 
+	labelled(t, url, model, func(line ...string) string { out, _ := do(line...); return out })
+	refused("leave --jsonl", "nlu", "learn", model, "--labelled", "--yes")
+
 	mine := filepath.Join(dir, "flows.yaml")
 	if err := os.WriteFile(mine, []byte("flows:\n  tickets: Tickets are free today.\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -100,5 +103,38 @@ func TestPublish(t *testing.T) {
 	asked("free today")
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// labelled labels what was not understood, as the page does: it is added to a
+// project once, and is no question any more.
+func labelled(t *testing.T, url, model string, do func(line ...string) string) {
+	t.Helper()
+	project := filepath.Join(t.TempDir(), "project")
+	if err := os.CopyFS(project, os.DirFS(model)); err != nil {
+		t.Fatal(err)
+	}
+	node, err := client.New(client.Options{BaseURLs: []string{url}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed, _, err := node.Unknown(t.Context(), "", 10)
+	if err != nil || len(missed) != 1 || missed[0].Label != "" {
+		t.Fatalf("%+v, %v", missed, err)
+	}
+	if err := node.Label(t.Context(), []client.Label{{ID: missed[0].ID, Intent: "chit_chat"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := do("nlu", "learn", project, "--labelled"); !strings.Contains(got, "1 lines were added") {
+		t.Errorf("labelled: %s", got)
+	}
+	if b, err := os.ReadFile(filepath.Join(project, "learned", "chit_chat.yaml")); err != nil || !strings.Contains(string(b), "- purple monkey dishwasher") {
+		t.Errorf("%s, %v", b, err)
+	}
+	if got := do("nlu", "learn", project, "--labelled"); !strings.Contains(got, "Nothing was added") {
+		t.Errorf("labelled again: %s", got)
+	}
+	if got := do("nlu", "learn", project, "--json"); strings.Contains(got, "purple") {
+		t.Errorf("asked again: %s", got)
 	}
 }

@@ -178,6 +178,11 @@ func (s *Service) Collects(bot string) bool {
 	return a != nil && a.Collect
 }
 
+// Collecting reports whether any app collects.
+func (s *Service) Collecting() bool {
+	return s != nil && slices.ContainsFunc(s.apps, func(a *app) bool { return a.Collect })
+}
+
 // Understand reads what somebody said in a conversation of a bot; nil: nobody
 // understands anything there. Dates count from reference.
 func (s *Service) Understand(ctx context.Context, bot, conversation, text string, reference time.Time) *activity.Understanding {

@@ -24,7 +24,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"font-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; " +
 	"require-trusted-types-for 'script'; trusted-types parley-worker"
 
-// Handler serves the page at / and /c/{conversation}, and its files. Files
+// Handler serves the page at / and /c/{conversation}, that for operators at
+// /learn, and their files. Files
 // whose names carry a hash may be cached for ever; the others are asked for
 // again with their ETag. Everything else is 404, every method but GET and HEAD
 // 405. It sets no cookie: wrap it for that. The regions are origins at which
@@ -174,6 +175,9 @@ func (p *page) secure(h http.Header) {
 
 // nameOf maps a request's path to a file: / and /c/{id} are the page itself.
 func nameOf(p string) string {
+	if p == "/learn" {
+		return "/learn.html"
+	}
 	if id, ok := strings.CutPrefix(p, "/c/"); p == "/" || ok && id != "" && !strings.Contains(id, "/") {
 		return "/index.html"
 	}

@@ -32,7 +32,7 @@ export class ApiError extends Error {
 
 const base = "/api/v1";
 
-async function call(method: string, path: string, body?: unknown, key?: string, limit = 15_000): Promise<Response> {
+export async function call(method: string, path: string, body?: unknown, key?: string, limit = 15_000): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") {
     headers["X-Parley"] = "1";
@@ -73,7 +73,7 @@ function seconds(v: string | null): number | null {
   return Number.isNaN(t) ? null : Math.max(0, t - Date.now());
 }
 
-async function json<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
+export async function json<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
   const res = await call(method, path, body, key);
   try {
     return (await res.json()) as T;

@@ -72,4 +72,5 @@ export type Info = {
   engine?: { name?: string; model?: string; demo?: boolean; ready?: boolean; problem?: string };
   bots?: { id: string; name?: string }[];
   limits?: { message_bytes?: number };
+  labels?: boolean; // the page /learn has something for this user
 };

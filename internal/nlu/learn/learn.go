@@ -1,6 +1,6 @@
 // Package learn closes the loop from what a model did not understand to what
 // it is taught next. What may live here: sorting such texts so that people can
-// label them in one go, taking out what names a person, and comparing two models
+// label them in one go, taking out addresses and numbers, and comparing two models
 // on the same texts.
 package learn
 
@@ -19,6 +19,7 @@ import (
 type Said struct {
 	Text  string `json:"text"`
 	Times int    `json:"times"`
+	At    []int  `json:"-"` // its places in the list of texts
 }
 
 // Group is texts that say much the same.
@@ -30,6 +31,9 @@ type Group struct {
 
 const mostProposals = 3
 
+// Understood is the score from which on an intent counts as understood.
+const Understood = 0.5
+
 // Groups sorts texts that m did not understand: the same text counts once,
 // those in known not at all, and what was said most often comes first. Of more
 // than nlu.MostGrouped different texts the ones said most often are taken; left
@@ -37,18 +41,19 @@ const mostProposals = 3
 func Groups(m *model.Model, texts, known []string) (groups []Group, left int, err error) {
 	seen := map[string]int{} // -1: known
 	for _, k := range known {
-		seen[key(k)] = -1
+		seen[Key(k)] = -1
 	}
 	var said []Said
-	for _, t := range texts {
-		k := key(t)
+	for i, t := range texts {
+		k := Key(t)
 		switch at, ok := seen[k]; {
 		case k == "" || at < 0:
 		case ok:
 			said[at].Times++
+			said[at].At = append(said[at].At, i)
 		default:
 			seen[k] = len(said)
-			said = append(said, Said{strings.TrimSpace(t), 1})
+			said = append(said, Said{strings.TrimSpace(t), 1, []int{i}})
 		}
 	}
 	slices.SortStableFunc(said, func(a, b Said) int { return b.Times - a.Times })
@@ -77,8 +82,8 @@ func Groups(m *model.Model, texts, known []string) (groups []Group, left int, er
 	return groups, left, nil
 }
 
-// key is the same for texts that differ in blanks and capitals only.
-func key(text string) string { return strings.ToLower(strings.Join(strings.Fields(text), " ")) }
+// Key is the same for texts that differ in blanks and capitals only.
+func Key(text string) string { return strings.ToLower(strings.Join(strings.Fields(text), " ")) }
 
 // propose is what the model takes texts for where None is no answer: the mean
 // of what it gives to each intent.

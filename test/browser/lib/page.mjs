@@ -39,7 +39,7 @@ export class Page {
       if (u.protocol !== "data:" && u.origin !== new URL(url).origin) p.foreign.push(r.url());
     });
     await p.page.goto(url + path);
-    await p.page.waitForSelector("#compose, .login");
+    await p.page.waitForSelector("#compose, .login, .learn");
     return p;
   }
 

@@ -6,7 +6,7 @@ import type { Session } from "../session.ts";
 import { words } from "../words.ts";
 import { Mark } from "./icons.tsx";
 
-export function Login({ session }: { session: Session }): VNode {
+export function Login({ session }: { session: Pick<Session, "enter"> }): VNode {
   const [key, set] = useState("");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");

@@ -29,6 +29,7 @@ export function Preferences({ session }: { session: Session }): VNode {
             ))}
           </select>
         </label>
+        {session.info?.labels ? <a href="/learn">{words.learn}</a> : null}
       </div>
     </Box>
   );

@@ -159,6 +159,7 @@ export const de: Words = {
   regionNodes: (alive, all) => `${alive} von ${all} Knoten leben`,
   regionSilent: (s) => `seit ${s < 120 ? `${s} s` : `${Math.round(s / 60)} min`} nicht gehört`,
   preferences: "Vorlieben",
+  learn: "Was nicht verstanden wurde",
   theme: "Aussehen",
   themes: { "": "Wie das System", light: "Hell", dark: "Dunkel" },
   language: "Sprache",

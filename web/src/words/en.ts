@@ -158,6 +158,7 @@ export const en = {
   regionNodes: (alive: number, all: number) => `${alive} of ${all} nodes alive`,
   regionSilent: (s: number) => `not heard for ${s < 120 ? `${s} s` : `${Math.round(s / 60)} min`}`,
   preferences: "Preferences",
+  learn: "What was not understood",
   theme: "Appearance",
   themes: { "": "As the system has it", light: "Light", dark: "Dark" } as Record<string, string>,
   language: "Language",
