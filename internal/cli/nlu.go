@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,10 +73,23 @@ func readLessons(t *terminal, path string) (*lessons, error) {
 	return readExamples(f, path)
 }
 
+// problemsIn names a project's files as they are found from here.
+func problemsIn(dir string, err error) error {
+	var all corpus.Problems
+	if !errors.As(err, &all) {
+		return err
+	}
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].File = filepath.Join(dir, filepath.FromSlash(all[i].File))
+	}
+	return all
+}
+
 func readProject(dir string) (*lessons, error) {
 	p, places, err := corpus.ReadPlaces(dir)
 	if err != nil {
-		return nil, err
+		return nil, problemsIn(dir, err)
 	}
 	for i := range places {
 		places[i].File = filepath.Join(dir, filepath.FromSlash(places[i].File))
@@ -107,7 +121,7 @@ func readExamples(r io.Reader, name string) (*lessons, error) {
 			why = fmt.Sprintf("the line is longer than %d bytes", corpus.MostLine)
 		default:
 			if err := json.Unmarshal(line, &e); err != nil {
-				why = "this is no example: " + err.Error()
+				why = "this is no example: " + corpus.JSONError(err).Error()
 			} else if e.Split != "" && e.Split != corpus.Train && e.Split != corpus.Dev && e.Split != corpus.Test {
 				why = fmt.Sprintf("the split %q is none of train, dev, test", e.Split)
 			}

@@ -170,10 +170,11 @@ func TestCompareModels(t *testing.T) {
 func TestBadProjects(t *testing.T) {
 	deep := strings.Repeat("[", 100) + "x"
 	for name, tt := range map[string]struct{ text, want string }{
-		"empty file":                  {"", "nothing to learn"},
+		"empty file":                  {"", "there are no examples"},
+		"indented by tabs":            {"intents:\n\ta: |\n    - x\n", "m.yaml:2: YAML: a tab stands"},
 		"empty utterance":             {"intents:\n  a: |\n    - x\n    -\n", "m.yaml:4"},
 		"enormous utterance":          {"intents:\n  a: |\n    - x\n    - " + strings.Repeat("word ", 2000) + "\n", "m.yaml:4: the utterance has"},
-		"binary":                      {"intents:\n  a: |\n    - \xff\xfe\x00\n", "not UTF-8"},
+		"binary":                      {"intents:\n  a: |\n    - \xff\xfe\x00\n", "m.yaml:3: this is not UTF-8"},
 		"control characters":          {"intents:\n  a: |\n    - x\x01y\n", "m.yaml"},
 		"a mark off the text":         {"entities: {e: }\nintents:\n  a: |\n    - [x](e\n", "m.yaml:4"},
 		"an empty mark":               {"entities: {e: }\nintents:\n  a: |\n    - x [](e)\n", "m.yaml:4"},

@@ -249,7 +249,7 @@ func lineText(line []byte, tooLong bool) (string, error) {
 		return "", fmt.Errorf("the line is longer than %d bytes", corpus.MostLine)
 	}
 	if err := json.Unmarshal(line, &ask); err != nil {
-		return "", err
+		return "", corpus.JSONError(err)
 	}
 	if ask.Text == nil {
 		return "", errors.New(`it has no "text"`)

@@ -81,6 +81,8 @@ func prepare(examples []corpus.Example) (*set, []Problem, error) {
 	switch {
 	case len(bad) > 0:
 		return nil, nil, bad
+	case len(examples) == 0:
+		return nil, nil, fmt.Errorf("nothing to learn: there are no examples")
 	case len(use) == 0:
 		return nil, nil, fmt.Errorf("nothing to learn: no example is for training")
 	case len(intents) == 1 && intents[corpus.None] > 0:

@@ -5,6 +5,7 @@
 package yamlfile
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ func Parse(b []byte) (root *Node, line int, err error) {
 	root, err = Load(b)
 	var le *yaml.LoadError
 	switch {
+	case errors.As(err, &le) && tabbed(b, le.Mark.Line):
+		return nil, le.Mark.Line, errors.New("YAML: a tab stands where only blanks may: indent with blanks")
 	case errors.As(err, &le) && le.ContextMsg != "":
 		return nil, le.Mark.Line, fmt.Errorf("YAML: %s: %s", Clip(le.ContextMsg), Clip(le.Message))
 	case errors.As(err, &le):
@@ -34,6 +37,17 @@ func Parse(b []byte) (root *Node, line int, err error) {
 		return nil, 0, nil
 	}
 	return root, 0, nil
+}
+
+// tabbed reports whether a line is indented with a tab.
+func tabbed(b []byte, line int) bool {
+	n := 0
+	for l := range bytes.Lines(b) {
+		if n++; n == line {
+			return bytes.ContainsRune(l[:len(l)-len(bytes.TrimLeft(l, " \t"))], '\t')
+		}
+	}
+	return false
 }
 
 // Load returns the root of the only document as the parser gives it, nil if

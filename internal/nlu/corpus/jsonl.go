@@ -116,11 +116,29 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
+// JSONError says in words of the format, not of the language that reads it, what
+// is wrong with a line of JSON.
+func JSONError(err error) error {
+	var wrong *json.UnmarshalTypeError
+	var broken *json.SyntaxError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field != "":
+		return fmt.Errorf("%q is a %s, which is not what belongs there", wrong.Field, wrong.Value)
+	case errors.As(err, &wrong):
+		return fmt.Errorf("it is a %s: wanted {\"text\": ...}", wrong.Value)
+	case errors.As(err, &broken):
+		return fmt.Errorf("it is not JSON: %w", broken)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return errors.New("it is not JSON: it breaks off")
+	}
+	return err
+}
+
 func parseExample(line []byte, e *Example) error {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.DisallowUnknownFields()
 	if err := d.Decode(e); err != nil {
-		return fmt.Errorf("this is no example: %w", err)
+		return fmt.Errorf("this is no example: %w", JSONError(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("there is something behind the example")

@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +78,13 @@ func readDraft(fsys fs.FS) (*draft, error) {
 	for _, name := range names {
 		b, err := readFile(fsys, name)
 		if err != nil {
-			d.say(place{file: name}, err)
+			at := place{file: name}
+			if bad := (*badLine)(nil); errors.As(err, &bad) {
+				at.line = bad.line
+			} else if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+				err = fmt.Errorf("it can't be read: %w", pe.Err) // of a link: path escapes from parent
+			}
+			d.say(at, err)
 			continue
 		}
 		if size += len(b); size > mostBytes {
@@ -136,9 +143,30 @@ func readFile(fsys fs.FS, name string) ([]byte, error) {
 	case len(b) > mostFile:
 		return nil, fmt.Errorf("the file has more than %d MiB", mostFile>>20)
 	case !utf8.Valid(b):
-		return nil, fmt.Errorf("this is not UTF-8 text")
+		return nil, &badLine{1 + bytes.Count(b[:validUTF8(b)], []byte("\n")), "this is not UTF-8 text"}
 	}
 	return b, nil
+}
+
+// badLine is what is wrong with a file before it is read any further.
+type badLine struct {
+	line int
+	text string
+}
+
+func (b *badLine) Error() string { return b.text }
+
+// validUTF8 is how many bytes there are before the first that is none.
+func validUTF8(b []byte) int {
+	n := 0
+	for n < len(b) {
+		r, size := utf8.DecodeRune(b[n:])
+		if r == utf8.RuneError && size <= 1 {
+			break
+		}
+		n += size
+	}
+	return n
 }
 
 // place is where something stands.

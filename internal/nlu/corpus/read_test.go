@@ -181,7 +181,7 @@ tests:
 		`d.yaml:2: YAML: `,
 		`e.yaml:1: this file: wanted keys and values`,
 		`f.yaml: YAML: there are several documents`,
-		`g.yaml: this is not UTF-8 text`,
+		`g.yaml:1: this is not UTF-8 text`,
 		`h.lu:1: "lost" belongs to no intent and no entity`,
 		`h.lu:3: { has no "name="`,
 		`h.lu:4: "what" is nothing that a .lu file can hold`,
