@@ -21,7 +21,7 @@ import (
 // makes it allocate more than the body could fill.
 const (
 	fileMagic   = "PNLU"
-	fileVersion = 3
+	fileVersion = 4
 	headSize    = 4 + 2 + 8 + 4
 	mostFile    = 512 << 20
 )

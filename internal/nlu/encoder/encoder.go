@@ -52,6 +52,10 @@ type normal struct{ gain, bias []float32 }
 const (
 	headSize = 32 // numbers that one head of attention sees
 
+	// earlyShare is how long the earlier layer's part of a point is, to the last
+	// one's. It and the layer were chosen on dev lines (docs/benchmarks/nlu.md).
+	earlyShare = 0.6
+
 	most    = 128 // pieces of a sentence that are read
 	epsilon = 1e-12
 
@@ -62,7 +66,7 @@ const (
 )
 
 // Dim returns how many numbers a sentence becomes.
-func (e *Encoder) Dim() int { return e.dim }
+func (e *Encoder) Dim() int { return 2 * e.dim }
 
 // Sum returns the checksum of the files: two encoders with the same are the
 // same.
@@ -85,8 +89,9 @@ func grow[T any](s *[]T, n int) {
 	*s = (*s)[:n]
 }
 
-// Encode sets out, of Dim numbers, to the sentence's point, at length 1. text
-// is in small letters without accents; what the model has no pieces for is
+// Encode sets out, of Dim numbers, to the sentence's point, at length 1: where
+// the last layer has it, and behind that where an earlier one has it, which keeps
+// more of the words. text is in small letters without accents; what the model has no pieces for is
 // unknown to it. A sentence of more than 126 pieces is read that far.
 func (e *Encoder) Encode(out []float32, text []byte) {
 	s, _ := e.pool.Get().(*scratch)
@@ -108,12 +113,22 @@ func (e *Encoder) Encode(out []float32, text []byte) {
 		}
 		e.norm.apply(row)
 	}
+	early := max(len(e.layers)*2/3, 1)
+	whole := 1 / math.Sqrt(1+earlyShare*earlyShare)
 	for i := range e.layers {
 		e.layers[i].apply(s, n, e.dim)
+		if i+1 == early {
+			s.mean(out[e.dim:2*e.dim], n, earlyShare*whole)
+		}
 	}
+	s.mean(out[:e.dim], n, whole)
+}
+
+// mean sets out to the direction of the mean of the n rows in s.x, at a length.
+func (s *scratch) mean(out []float32, n int, length float64) {
 	clear(out)
 	for i := range n {
-		for k, v := range s.x[i*e.dim : (i+1)*e.dim] {
+		for k, v := range s.x[i*len(out) : (i+1)*len(out)] {
 			out[k] += v
 		}
 	}
@@ -121,7 +136,7 @@ func (e *Encoder) Encode(out []float32, text []byte) {
 	for _, v := range out {
 		square += float64(v) * float64(v)
 	}
-	by := float32(1 / math.Sqrt(max(square, epsilon)))
+	by := float32(length / math.Sqrt(max(square, epsilon)))
 	for k := range out {
 		out[k] *= by
 	}

@@ -163,12 +163,17 @@ func TestEncode(t *testing.T) {
 		got := make([]float32, e.Dim())
 		e.Encode(got, []byte(text))
 		want := reference(t, weights, e.pieces.split(nil, []byte(text)))
-		like := 0.0
-		for i, v := range got {
-			like += float64(v) * want[i]
+		like, square := 0.0, 0.0
+		for i, v := range want {
+			last, early := float64(got[i]), float64(got[len(want)+i])
+			like += last * v * math.Sqrt(1+earlyShare*earlyShare)
+			square += last*last + early*early
+			if math.Abs(early-earlyShare*last) > 1e-6 { // of one layer the earlier is the last
+				t.Errorf("%.20q: %d: %f and %f", text, i, last, early)
+			}
 		}
-		if like < 0.9995 {
-			t.Errorf("%.20q: cosine %.5f with the reference", text, like)
+		if like < 0.9995 || math.Abs(square-1) > 1e-5 {
+			t.Errorf("%.20q: cosine %.5f with the reference, length %f", text, like, math.Sqrt(square))
 		}
 	}
 }
@@ -248,8 +253,8 @@ func TestReal(t *testing.T) {
 	} {
 		e.Encode(got, []byte(text))
 		like := 0.0
-		for i, v := range got {
-			like += float64(v) * float64(other[i])
+		for i, v := range got[:e.dim] {
+			like += float64(v) * float64(other[i]) * (1 + earlyShare*earlyShare)
 		}
 		if math.Abs(like-want) > 0.01 {
 			t.Errorf("%s: %s", text, fmt.Sprintf("likeness %.4f, want %.4f", like, want))
