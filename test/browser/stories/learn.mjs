@@ -52,6 +52,8 @@ export const stories = {
     await signIn(stranger, other);
     await stranger.page.waitForSelector(".learn [role=alert]");
     ok(/operator/.test(await stranger.page.textContent(".learn [role=alert]")), "it is said who may");
+    await clean(stranger, "learn, forbidden");
+    await stranger.page.screenshot({ path: join(t.out, "learn-forbidden.png") });
 
     const p = await t.page(n.url, { path: "/learn" });
     await signIn(p, key);
