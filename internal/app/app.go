@@ -71,7 +71,7 @@ type App struct {
 	certs    *tlscert.Certs // nil where nodes show each other none
 
 	understanding *understand.Service // nil: engines answer everything
-	away          []connector.Bot     // the bots that run elsewhere
+	distant       []connector.Bot     // the bots that run elsewhere
 	keys          *connector.Keys     // for them; nil if there are none
 
 	stopping atomic.Bool // this node goes

@@ -16,14 +16,14 @@ import (
 func (a *App) elsewhere() (chat.Courier, error) {
 	for _, b := range a.cfg.Bots {
 		if b.Elsewhere() {
-			a.away = append(a.away, connector.Bot{ID: b.ID, Name: b.Name, URL: b.URL, AppID: b.AppID, Secret: b.Secret, Private: b.Private, Inline: b.Inline})
+			a.distant = append(a.distant, connector.Bot{ID: b.ID, Name: b.Name, URL: b.URL, AppID: b.AppID, Secret: b.Secret, Private: b.Private, Inline: b.Inline})
 		}
 	}
-	if len(a.away) == 0 {
+	if len(a.distant) == 0 {
 		return nil, nil
 	}
 	a.keys = connector.NewKeys(a.log, nil)
-	return connector.NewCourier(connector.CourierOptions{Bots: a.away, Service: a.service(), Keys: a.keys, Observer: a.metrics, Logger: a.lg})
+	return connector.NewCourier(connector.CourierOptions{Bots: a.distant, Service: a.service(), Keys: a.keys, Observer: a.metrics, Logger: a.lg})
 }
 
 // service is the address by which bots reach us.
@@ -36,7 +36,7 @@ func (a *App) service() string {
 
 // connector lets bots in that run elsewhere.
 func (a *App) connector(o *api.Options, shared []byte) error {
-	if len(a.away) == 0 {
+	if len(a.distant) == 0 {
 		return nil
 	}
 	desk, err := channel.New(channel.Options{
@@ -48,7 +48,7 @@ func (a *App) connector(o *api.Options, shared []byte) error {
 		return err
 	}
 	server, err := connector.New(connector.Options{
-		Desk: desk, Chat: a.chat, Bots: a.away, Keys: a.keys, Files: a.log, Secret: shared, Region: a.cfg.Region, Service: a.service(),
+		Desk: desk, Chat: a.chat, Bots: a.distant, Keys: a.keys, Files: a.log, Secret: shared, Region: a.cfg.Region, Service: a.service(),
 		Begun: a.begunBy, MaxActivity: min(a.cfg.Limits.Body, 256<<10), Observer: a.metrics, Logger: a.lg,
 	})
 	if err != nil {
