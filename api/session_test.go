@@ -386,35 +386,7 @@ func strangers(t *testing.T, c *caller) {
 	}
 	for path, item := range load(t).Paths.Map() {
 		for method, op := range item.Operations() {
-			body := `{"title":"x","type":"message","text":"x","input":"x","prompt":"x","key":"x","messages":[{"role":"user","content":"x"}]}`
-			switch op.OperationID {
-			case "createConversation", "changeConversation":
-				body = `{"title":"x"}`
-			case "signIn":
-				body = `{"key":"x"}`
-			case "createResponse":
-				body = `{"input":"x"}`
-			case "predictPost", "predictVersionPost":
-				body = `{"query":"x"}`
-			case "predictV2Post":
-				body = `"x"`
-			case "analyzeConversation":
-				body = analysis
-			case "pageToken":
-				body = `{}`
-			case "activateModel":
-				body = `{"version":"x"}`
-			case "connectorHistory":
-				body = `{"activities":[{"type":"message"}]}`
-			case "connectorAttach":
-				body = `{"type":"text/plain","originalBase64":"eA=="}`
-			case "connectorToken":
-				body = "grant_type=client_credentials"
-			case "labelMessages":
-				body = `{"labels":[{"id":"x"}]}`
-			case "groupTexts":
-				body = `{"texts":["x"]}`
-			}
+			body := bodyFor(op.OperationID)
 			c, foreign := c, foreign
 			if op.OperationID == "connectorToken" {
 				c = c.with("Content-Type", "application/x-www-form-urlencoded")
@@ -457,6 +429,39 @@ func strangers(t *testing.T, c *caller) {
 	browser.ok(401, "GET", "/api/v1/conversations/"+id, "")
 	browser.with("Authorization", "Bearer "+pass).ok(200, "GET", "/api/v1/conversations/"+id, "")
 	alice.ok(200, "GET", "/v1/responses/"+resp, "")
+}
+
+// bodyFor is a body that an operation takes, as far as its form goes.
+func bodyFor(operation string) string {
+	switch operation {
+	case "createConversation", "changeConversation":
+		return `{"title":"x"}`
+	case "signIn":
+		return `{"key":"x"}`
+	case "createResponse":
+		return `{"input":"x"}`
+	case "predictPost", "predictVersionPost":
+		return `{"query":"x"}`
+	case "predictV2Post":
+		return `"x"`
+	case "analyzeConversation":
+		return analysis
+	case "pageToken":
+		return `{}`
+	case "activateModel":
+		return `{"version":"x"}`
+	case "connectorHistory":
+		return `{"activities":[{"type":"message"}]}`
+	case "connectorAttach":
+		return `{"type":"text/plain","originalBase64":"eA=="}`
+	case "connectorToken":
+		return "grant_type=client_credentials"
+	case "labelMessages":
+		return `{"labels":[{"id":"x"}]}`
+	case "groupTexts":
+		return `{"texts":["x"]}`
+	}
+	return `{"title":"x","type":"message","text":"x","input":"x","prompt":"x","key":"x","messages":[{"role":"user","content":"x"}]}`
 }
 
 // nodeItself asks for health and what else is not about conversations.
