@@ -180,6 +180,7 @@ func (a *App) beat(ctx context.Context, view *cluster.View) {
 		dead    = map[string]bool{}
 		mine    cluster.Beat
 		looked  time.Time
+		led     = leaders{}
 	)
 	for {
 		if time.Since(looked) >= time.Second || !mine.Ready || mine.Leaving != a.leaves() {
@@ -205,12 +206,52 @@ func (a *App) beat(ctx context.Context, view *cluster.View) {
 			}
 			dead[n.Name] = gone
 		}
+		if a.chat != nil {
+			for _, home := range led.settled(a.log.State(), now) {
+				a.lg.Debug("the queue has a new leader: turns that it may have forgotten are looked for", "home", home)
+				if slices.Contains(homes, home) {
+					a.takeUp(view, home)
+				}
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 	}
+}
+
+// leaders is who leads the log of each home, and since when.
+type leaders map[string]struct {
+	node  string
+	since time.Time // zero: long ago
+}
+
+// A lease that was on its way from the old leader to a worker is lost. The new
+// one hands it out again when its time is over, by the clocks of both: if those
+// differ by an hour, in an hour.
+const leaseLost = 5 * time.Second
+
+// settled lists the homes whose log got another leader, once for each, when
+// leases that were lost with the old one should have come again.
+func (l leaders) settled(s eventlog.State, now time.Time) (homes []string) {
+	for _, st := range s.Streams {
+		was, known := l[st.Home]
+		switch {
+		case st.Leader == "":
+		case was.node != st.Leader:
+			if was.node = st.Leader; known {
+				was.since = now
+			}
+			l[st.Home] = was
+		case !was.since.IsZero() && now.Sub(was.since) > leaseLost:
+			was.since = time.Time{}
+			l[st.Home] = was
+			homes = append(homes, st.Home)
+		}
+	}
+	return homes
 }
 
 // adoptAll takes up what silent nodes had in hand, of all homes that this one
@@ -220,8 +261,13 @@ func (a *App) adoptAll(view *cluster.View, homes []string) {
 		return
 	}
 	for _, home := range homes {
-		a.chat.Adopt(home, func(worker string) bool { return view.Dead(worker, time.Now()) })
+		a.takeUp(view, home)
 	}
+}
+
+// takeUp takes up what silent nodes, or nobody, had in hand of a home.
+func (a *App) takeUp(view *cluster.View, home string) {
+	a.chat.Adopt(home, func(worker string) bool { return view.Dead(worker, time.Now()) })
 }
 
 func (a *App) tell(b cluster.Beat) {
