@@ -530,8 +530,9 @@ func (s *Service) Members(ctx context.Context, bot, conv string) ([]activity.Acc
 	return out, err
 }
 
-// Party returns which of some bots has a part in a conversation. What the log
-// of this node has not brought yet is waited for: a bot answers quickly.
+// Party returns which of some bots has a part in a conversation: of several,
+// the one that was last given something. What the log of this node has not
+// brought yet is waited for: a bot answers quickly.
 func (s *Service) Party(ctx context.Context, conv string, bots []string) (int, error) {
 	l, err := s.Open(ctx, conv)
 	if err != nil {
@@ -542,7 +543,12 @@ func (s *Service) Party(ctx context.Context, conv string, bots []string) (int, e
 	defer cancel()
 	found := -1
 	err = l.until(heard, func(st *conversation.State) bool {
-		found = slices.IndexFunc(bots, st.Speaks)
+		found = -1
+		for i, b := range bots {
+			if st.Speaks(b) && (found < 0 || st.Given(b) > st.Given(bots[found])) {
+				found = i
+			}
+		}
 		return st.Deleted || st.Exists && found >= 0
 	})
 	if err != nil || found < 0 {

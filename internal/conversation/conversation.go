@@ -54,7 +54,7 @@ type State struct {
 	places     map[string]Place
 	newest     time.Time         // of all places
 	keys       map[string]string // of what bots said: their deliveries' keys -> activities
-	bots       map[string]bool   // that were given something
+	bots       map[string]uint64 // that were given something -> when that was last so
 
 	Frames []Frame // everything for clients, append-only
 }
@@ -108,7 +108,7 @@ type Turn struct {
 
 // New returns the state of a conversation before its first entry.
 func New(id string) *State {
-	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}, keys: map[string]string{}, bots: map[string]bool{}}
+	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}, keys: map[string]string{}, bots: map[string]uint64{}}
 }
 
 // Place is where an activity stands for readers whose protocol wants numbers
@@ -152,7 +152,11 @@ func (s *State) ActivityAt(pos uint64) *activity.Activity {
 func (s *State) Keyed(key string) string { return s.keys[key] }
 
 // Speaks reports whether a bot has a part in the conversation.
-func (s *State) Speaks(bot string) bool { return s.By.Bot == bot || s.bots[bot] }
+func (s *State) Speaks(bot string) bool { return s.By.Bot == bot || s.bots[bot] > 0 }
+
+// Given returns the sequence of the entry by which a bot was last given
+// something, or 0.
+func (s *State) Given(bot string) uint64 { return s.bots[bot] }
 
 // Answers returns the newest turn that answers an activity, or nil.
 func (s *State) Answers(id string) *Turn {
@@ -381,7 +385,7 @@ func (s *State) sent(e event.Entry) {
 		return
 	}
 	s.follows(e)
-	s.bots[x.Bot] = true
+	s.bots[x.Bot] = e.Seq
 	if t.Sent == 0 {
 		t.Sent = x.Attempt
 	}

@@ -10,8 +10,10 @@ from harness import Mock, Node
 
 HERE = pathlib.Path(__file__).resolve().parent
 GATEWAY = "^/v1/(chat|completions|embeddings|models)"
-DIRECT_LINE = "^/v3/"
+CHANNELS, DIRECT_LINE, CONNECTOR = "^/v3/", "^/v3/directline/", "^/v3/(conversations|attachments|bots)"
 SITE = "a-secret-of-one-site"
+# Nobody answers there, and nobody has to.
+BOT = f"bots: [{{id: shop, url: 'http://127.0.0.1:9/', private: true, app_id: app, secret: {SITE}, timeout: 1s}}]"
 
 
 def judge(node, seconds, *options):
@@ -35,14 +37,16 @@ def main(binary, seconds, *options):
     passed = 0
     # The gateway gets an engine of this node: a server behind it would judge for itself.
     runs = [
-        ("Parley's own API and responses", mock.url, ("--exclude-path-regex", f"{GATEWAY}|{DIRECT_LINE}")),
+        ("Parley's own API and responses", mock.url, ("--exclude-path-regex", f"{GATEWAY}|{CHANNELS}")),
         ("the gateway", "demo", ("--include-path-regex", GATEWAY)),
         ("Direct Line", "echo", ("--include-path-regex", DIRECT_LINE, "--header", f"Authorization: Bearer {SITE}")),
+        ("the connector", "echo", ("--include-path-regex", CONNECTOR, "--header", f"Authorization: Bearer {SITE}")),
     ]
     try:
         for title, engine, paths in runs:
             print(f"Asking {title}", flush=True)
-            nodes.append(Node(binary, engine, PARLEY_PATIENCE="1s", PARLEY_DIRECTLINE_SECRET=SITE).ready())
+            settings = f"engine: echo\n{BOT}" if title == "the connector" else None
+            nodes.append(Node(binary, engine, settings=settings, PARLEY_PATIENCE="1s", PARLEY_DIRECTLINE_SECRET=SITE).ready())
             passed += judge(nodes[-1], max(1, int(seconds) // len(runs)), *paths, *options)
     finally:
         for n in nodes:

@@ -7,6 +7,7 @@
 package connector
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
@@ -121,7 +123,6 @@ func New(o Options) (*Server, error) {
 func (s *Server) routes() {
 	s.mux = http.NewServeMux()
 	s.handle("POST /v3/conversations", s.create)
-	s.handle("GET /v3/conversations", s.unsupported)
 	s.handle("POST /v3/conversations/{id}/activities", s.speak)
 	s.handle("POST /v3/conversations/{id}/activities/{activity}", s.speak)
 	s.handle("PUT /v3/conversations/{id}/activities/{activity}", s.update)
@@ -130,7 +131,6 @@ func (s *Server) routes() {
 	s.handle("GET /v3/conversations/{id}/activities/{activity}/members", s.members)
 	s.handle("GET /v3/conversations/{id}/members", s.members)
 	s.handle("GET /v3/conversations/{id}/members/{member}", s.member)
-	s.handle("DELETE /v3/conversations/{id}/members/{member}", s.unsupported)
 	s.handle("GET /v3/conversations/{id}/pagedmembers", s.pagedMembers)
 	s.handle("POST /v3/conversations/{id}/attachments", s.attach)
 	s.handle("GET /v3/attachments/{file}", s.attachment)
@@ -163,7 +163,9 @@ func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
 	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		other := r.Clone(r.Context())
 		other.Method = m
-		if _, pattern := s.mux.Handler(other); pattern != "/" && pattern != "" {
+		_, pattern := s.mux.Handler(other)
+		byID := strings.HasSuffix(pattern, "/{activity}") && strings.HasSuffix(r.URL.Path, "/history") // which is no activity's id
+		if pattern != "/" && pattern != "" && !byID {
 			allow = append(allow, m)
 		}
 	}
@@ -172,14 +174,6 @@ func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
 	return writeError(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method+" is not for this address, "+strings.Join(allow, " and ")+" only")
-}
-
-// unsupported answers calls of the protocol that this channel has no use for.
-func (s *Server) unsupported(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.caller(r); err != nil {
-		return err
-	}
-	return writeError(w, http.StatusNotImplemented, "NotSupported", "conversations can't be listed by their bots, and nobody can be removed from one")
 }
 
 // caller finds out which bots a request may be from: one by its credential; or,
@@ -222,37 +216,50 @@ func (s *Server) caller(r *http.Request) ([]Bot, error) {
 	return s.opts.Bots[i : i+1], nil
 }
 
-// local reports whether a request is from a program on this machine, and not
-// passed on by one.
+// local reports whether a request is from a program on this machine, passed on
+// by nobody but programs on this machine, such as the edge of a world of one's
+// own.
 func local(r *http.Request) bool {
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via", "Origin"} {
+	for _, h := range []string{"Forwarded", "X-Real-Ip", "Via", "Origin"} {
 		if r.Header.Get(h) != "" {
 			return false
 		}
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return false
+	for _, hops := range r.Header.Values("X-Forwarded-For") {
+		for hop := range strings.SplitSeq(hops, ",") {
+			if !loopback(strings.TrimSpace(hop)) {
+				return false
+			}
+		}
 	}
-	from, err := netip.ParseAddr(host)
-	name := (&url.URL{Host: r.Host}).Hostname()
-	to, notIP := netip.ParseAddr(name)
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	// A name that somebody points at this machine must not reach us either.
-	return err == nil && from.Unmap().IsLoopback() && (notIP == nil && to.Unmap().IsLoopback() || strings.EqualFold(name, "localhost"))
+	return err == nil && loopback(host) && here(r.Host) && here(cmp.Or(r.Header.Get("X-Forwarded-Host"), r.Host))
 }
 
-// party is the bot that a request about a conversation is from. What this node
-// has not heard of yet it may hear in a moment: a bot answers quickly.
-func (s *Server) party(r *http.Request) (bot Bot, conv string, err error) {
-	bots, err := s.caller(r)
-	if err != nil {
-		return Bot{}, "", err
-	}
-	conv = r.PathValue("id")
+func loopback(address string) bool {
+	at, err := netip.ParseAddr(address)
+	return err == nil && at.Unmap().IsLoopback()
+}
+
+// here reports whether a HOST[:PORT] is this machine's name for itself.
+func here(hostport string) bool {
+	name := (&url.URL{Host: hostport}).Hostname()
+	return strings.EqualFold(name, "localhost") || loopback(name)
+}
+
+// party is the bot that a request about a conversation is from; from is who the
+// activity says it is from, which counts only among those whom nobody asks. What
+// this node has not heard of yet it may hear in a moment: a bot answers quickly.
+func (s *Server) party(r *http.Request, bots []Bot, from *activity.Account) (bot Bot, conv string, err error) {
 	ids := make([]string, len(bots))
 	for i, b := range bots {
-		ids[i] = b.ID
+		if ids[i] = b.ID; from != nil && from.ID == b.ID {
+			bots, ids = bots[i:i+1], []string{b.ID}
+			break
+		}
 	}
+	conv = r.PathValue("id")
 	err = s.opts.Desk.Hold(r.Context(), func(ctx context.Context) error {
 		i, err := s.opts.Chat.Party(ctx, conv, ids)
 		if err == nil {
@@ -261,6 +268,32 @@ func (s *Server) party(r *http.Request) (bot Bot, conv string, err error) {
 		return err
 	})
 	return bot, conv, err
+}
+
+// reader is party for a request without an activity.
+func (s *Server) reader(r *http.Request) (bot Bot, conv string, err error) {
+	bots, err := s.caller(r)
+	if err != nil {
+		return Bot{}, "", err
+	}
+	return s.party(r, bots, nil)
+}
+
+// speaker is party for a request with an activity, which it reads.
+func (s *Server) speaker(w http.ResponseWriter, r *http.Request) (sp chat.Spoken, body []byte, err error) {
+	bots, err := s.caller(r)
+	if err != nil {
+		return sp, nil, err
+	}
+	if body, err = readBody(w, r, s.opts.MaxActivity); err != nil {
+		return sp, nil, err
+	}
+	if sp.Activity, err = read(body, r.PathValue("id")); err != nil {
+		return sp, nil, err
+	}
+	bot, conv, err := s.party(r, bots, sp.Activity.From)
+	sp.Bot, sp.Conversation = bot.ID, conv
+	return sp, body, err
 }
 
 // statusOf maps a fault to what the SDKs react to rightly.

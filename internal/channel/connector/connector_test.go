@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
@@ -19,6 +20,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/understand"
 )
 
 func TestEcho(t *testing.T) {
@@ -351,8 +353,8 @@ func TestRoutes(t *testing.T) {
 		{"too large", "POST", at + "/activities", `{"type":"message","text":"` + strings.Repeat("x", 300_000) + `"}`, 413},
 		{"an empty transcript", "POST", at + "/activities/history", `{"activities":[]}`, 400},
 		{"no content", "POST", at + "/attachments", `{"type":"text/plain","originalBase64":""}`, 400},
-		{"nobody can be removed", "DELETE", at + "/members/dl_ann", "", 501},
-		{"no list", "GET", n.url + "/v3/conversations", "", 501},
+		{"nobody can be removed", "DELETE", at + "/members/dl_ann", "", 405},
+		{"no list", "GET", n.url + "/v3/conversations", "", 405},
 		{"no such method", "PATCH", at + "/activities", "", 405},
 		{"no such path", "GET", n.url + "/v3/bots/nope", "", 404},
 		{"no such file", "GET", n.url + "/v3/attachments/nope", "", 404},
@@ -530,10 +532,16 @@ func TestStrangers(t *testing.T) {
 	if _, _, err := n.chat.Speak(t.Context(), chat.Spoken{Bot: "other", Conversation: conv, Activity: activity.Activity{Type: "message", Text: "evil"}}); !fault.Is(err, fault.NotFound) {
 		t.Errorf("another bot: %v", err)
 	}
-	for _, h := range [][]string{{"X-Forwarded-For", "8.8.8.8"}, {"Forwarded", "for=8.8.8.8"}, {"Origin", "https://evil.example"}} {
+	for _, h := range [][]string{
+		{"X-Forwarded-For", "8.8.8.8"}, {"X-Forwarded-For", "8.8.8.8, 127.0.0.1"}, {"X-Forwarded-For", "127.0.0.1, "}, {"X-Forwarded-For", "127.0.0.1", "X-Forwarded-Host", "parley.example"},
+		{"Forwarded", "for=8.8.8.8"}, {"Origin", "https://evil.example"}, {"Via", "1.1 somebody"},
+	} {
 		if got := b.must("POST", at+"/activities", `{"type":"message","text":"evil"}`, h...); got.status != 401 {
-			t.Errorf("without a credential, passed on with %s: %d", h[0], got.status)
+			t.Errorf("without a credential, passed on with %s: %d", h, got.status)
 		}
+	}
+	if got := b.must("POST", at+"/activities", `{"type":"message","text":"fine"}`, "X-Forwarded-For", "127.0.0.1, ::1"); got.status != 200 {
+		t.Errorf("passed on by a program on this machine: %d %s", got.status, got.body)
 	}
 	n.until(conv, "what was said", func(st *conversation.State) bool {
 		for _, a := range st.Activities {
@@ -655,5 +663,68 @@ func TestAddresses(t *testing.T) {
 	}
 	if got := b.all(""); len(got) > 0 {
 		t.Errorf("the bot got %d activities", len(got))
+	}
+}
+
+// The script first, bots second, the language model last.
+func TestChain(t *testing.T) {
+	pack, _, err := understand.Make(t.Context(), understand.Source{Path: "../../../examples/nlu/cityguide", Flows: "../../../examples/flows/cityguide.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := understand.Open("cityguide", pack, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := understand.New(understand.Options{Apps: []understand.App{{Name: "cityguide", Model: m, Bots: []string{"guide"}}}, Bots: []string{"guide", "bookings"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide := newBot(t, func(b *bot, a asked, _ http.ResponseWriter) {
+		if a.Type == activity.TypeMessage && strings.Contains(a.Text, "unknown") {
+			b.must("POST", path(a)+"/activities/"+strings.ReplaceAll(a.ID, "|", "%7C"), `{"type":"event","name":"handoff.initiate"}`).id(t)
+		} else if a.Type == activity.TypeMessage {
+			b.reply(a, "guide: "+a.Text)
+		}
+	})
+	bookings := newBot(t, func(b *bot, a asked, _ http.ResponseWriter) {
+		if a.Text == "bye" {
+			b.must("POST", path(a)+"/activities/"+strings.ReplaceAll(a.ID, "|", "%7C"), `{"type":"endOfConversation"}`).id(t)
+			return
+		}
+		b.reply(a, "bookings: "+a.Type+" "+a.Text)
+	})
+	g, k := open(guide), open(bookings)
+	g.ID, k.ID = "guide", "bookings"
+	n := startWith(t, openLog(t), "a", "", time.Minute, u, g, k)
+	conv := n.begin()
+	had := 0
+	for _, x := range []struct {
+		says string
+		want []string
+	}{
+		{"thanks", []string{"You are welcome."}},
+		{"where can I eat sushi?", []string{"Let me think about a place for dinner.", "guide: where can I eat sushi?"}},
+		{"a table for four, please", []string{"At what time?"}},
+		{"tomorrow at 8 pm", []string{"Would you like to sit inside or outside?"}},
+		{"outside", []string{"Under which name?"}},
+		{"Kim", []string{"A table for four, tomorrow at 8 pm, outside, for Kim. Is that right?"}},
+		{"yes", []string{"Thank you, I am passing that on.", "bookings: message yes"}},
+		{"thanks", []string{"bookings: message thanks"}}, // who has the conversation keeps it
+		{"bye", nil},
+		{"thanks", []string{"My pleasure."}},
+	} {
+		end, said := n.texts(conv, n.say(conv, x.says).Turn)
+		if d := cmp.Diff(x.want, said[had:], cmpopts.EquateEmpty()); d != "" || end.State != event.Ok {
+			t.Fatalf("%q: %s %s (-want +got) %s", x.says, end.State, end.Error, d)
+		}
+		had = len(said)
+	}
+	if got := len(bookings.all("")); got != 3 {
+		t.Errorf("the bot that takes bookings got %d activities", got)
+	}
+	end, said := n.texts(conv, n.say(conv, "where can I eat something unknown?").Turn)
+	if last := said[len(said)-1]; end.Engine != "echo" || !strings.Contains(last, "something unknown") || end.State != event.Ok {
+		t.Errorf("the language model, which is last, said %q; %+v", said[had:], end)
 	}
 }

@@ -23,7 +23,7 @@ type file struct {
 // attach keeps a file for a conversation. Whoever is told its address may read
 // it; nobody can guess it.
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) error {
-	_, conv, err := s.party(r)
+	_, conv, err := s.reader(r)
 	if err != nil {
 		return err
 	}

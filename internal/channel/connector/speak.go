@@ -37,32 +37,24 @@ const (
 
 // speak takes what a bot says.
 func (s *Server) speak(w http.ResponseWriter, r *http.Request) error {
-	bot, conv, err := s.party(r)
-	if err != nil {
-		return err
-	}
-	body, err := readBody(w, r, s.opts.MaxActivity)
-	if err != nil {
-		return err
-	}
-	a, err := read(body, conv)
+	sp, body, err := s.speaker(w, r)
 	if err != nil {
 		return err
 	}
 	to := r.PathValue("activity")
 	if to == "" {
-		to = a.ReplyToID
+		to = sp.Activity.ReplyToID
 	}
-	sp := chat.Spoken{Bot: bot.ID, Conversation: conv, Activity: a, ReplyTo: channel.PositionOf(conv, to), Within: repeats}
-	if a.Type == activity.TypeTyping {
+	sp.ReplyTo, sp.Within = channel.PositionOf(sp.Conversation, to), repeats
+	if sp.Activity.Type == activity.TypeTyping {
 		pos, err := s.opts.Desk.Type(r.Context(), sp)
 		if err != nil {
 			return err
 		}
-		s.opts.Observer.BotSaid(bot.ID, a.Type)
-		return writeJSON(w, http.StatusOK, idJSON{channel.ActivityID(conv, pos)})
+		s.opts.Observer.BotSaid(sp.Bot, activity.TypeTyping)
+		return writeJSON(w, http.StatusOK, idJSON{channel.ActivityID(sp.Conversation, pos)})
 	}
-	return s.once(w, r, sp, digest(bot.ID, conv, to, body))
+	return s.once(w, r, sp, digest(sp.Bot, sp.Conversation, to, body))
 }
 
 // once has a repetition of a request be one activity.
@@ -98,28 +90,20 @@ func digest(bot, conv, to string, body []byte) string {
 }
 
 func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
-	bot, conv, err := s.party(r)
-	if err != nil {
-		return err
-	}
-	body, err := readBody(w, r, s.opts.MaxActivity)
-	if err != nil {
-		return err
-	}
-	a, err := read(body, conv)
+	sp, _, err := s.speaker(w, r)
 	if err != nil {
 		return err
 	}
 	id := r.PathValue("activity")
-	if err := s.opts.Desk.Change(r.Context(), chat.Spoken{Bot: bot.ID, Conversation: conv, Activity: a}, channel.PositionOf(conv, id)); err != nil {
+	if err := s.opts.Desk.Change(r.Context(), sp, channel.PositionOf(sp.Conversation, id)); err != nil {
 		return err
 	}
-	s.opts.Observer.BotSaid(bot.ID, "update")
+	s.opts.Observer.BotSaid(sp.Bot, "update")
 	return writeJSON(w, http.StatusOK, idJSON{id})
 }
 
 func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) error {
-	bot, conv, err := s.party(r)
+	bot, conv, err := s.reader(r)
 	if err != nil {
 		return err
 	}
@@ -138,7 +122,7 @@ const mostHistory = 200
 // history takes a transcript. Whoever said what stands in it, the bot says it
 // now: only people themselves speak as people.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
-	bot, conv, err := s.party(r)
+	bot, conv, err := s.reader(r)
 	if err != nil {
 		return err
 	}
@@ -271,7 +255,7 @@ func (s *Server) member(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) who(r *http.Request) ([]activity.Account, error) {
-	bot, conv, err := s.party(r)
+	bot, conv, err := s.reader(r)
 	if err != nil {
 		return nil, err
 	}

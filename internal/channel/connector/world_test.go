@@ -24,6 +24,7 @@ import (
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
 	"github.com/parleyhq/parley/internal/secret"
+	"github.com/parleyhq/parley/internal/understand"
 )
 
 const (
@@ -70,6 +71,12 @@ type node struct {
 // is the address by which bots reach all nodes; "" = this node's own.
 func start(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration, bots ...connector.Bot) *node {
 	t.Helper()
+	return startWith(t, log, name, at, limit, nil, bots...)
+}
+
+// startWith is start with a script in front of the bots.
+func startWith(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration, understanding *understand.Service, bots ...connector.Bot) *node {
+	t.Helper()
 	var (
 		mu sync.Mutex
 		h  http.Handler
@@ -93,7 +100,7 @@ func start(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := chat.Options{Log: log, Engines: one{demo.Echo("echo")}, Worker: name, Checkpoint: 5 * time.Millisecond}
+	opts := chat.Options{Log: log, Engines: one{demo.Echo("echo")}, Worker: name, Checkpoint: 5 * time.Millisecond, Understanding: understanding}
 	for _, b := range bots {
 		opts.Bots = append(opts.Bots, chat.Bot{ID: b.ID, Name: b.Name, Courier: courier, Limit: limit})
 	}
