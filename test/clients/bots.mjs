@@ -4,7 +4,9 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { freePort, Node, once, Person, SECRET, site, sleep, tell, until } from "./directline_world.mjs";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { freePort, Node, once, Person, SECRET, site, sleep, tell, tmp, until } from "./directline_world.mjs";
 
 const APP = "11111111-2222-3333-4444-555555555555";
 const KEY = "the-secret-of-a-bot";
@@ -30,7 +32,7 @@ class Bot {
   }
 }
 
-const settings = (bot, more = "") => `engine: echo\nbots:\n  - {id: shop, name: Shop, url: "${bot.url}/api/messages", private: true, timeout: 8s${more}}\n${site()}`;
+const settings = (bot, more = "") => `engine: echo\nbots:\n  - {id: shop, name: Shop, url: "${bot.url}/api/messages", private: true, timeout: 5s${more}}\n${site()}`;
 
 // talk begins a conversation as somebody whom the bot greets.
 async function talk(node) {
@@ -111,34 +113,40 @@ async function commands(node, p) {
   assert.equal(new Set(ids).size, ids.length, "something came twice");
 }
 
+// trusted has a bot and a node that ask each other for credentials.
+async function trusted(kind) {
+  const port = await freePort();
+  const bot = { url: `http://127.0.0.1:${port}` };
+  const node = await (await Node.start(kind + "-trusted", settings(bot, `, app_id: ${APP}, secret: ${KEY}`))).ready();
+  const base = node.url + "/v3/bots";
+  await Bot.start(kind, { APP_ID: APP, SECRET: KEY, ISSUER: base, METADATA: base + "/.well-known/openid-configuration", AUTHORITY: base, SIDECAR_URL: base + "/shop/sidecar" }, port);
+  await commands(node, await talk(node));
+  const forged = await fetch(bot.url + "/api/messages", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ type: "message", text: "evil" }) });
+  assert.equal(forged.status, 401, "the bot takes what nobody signed");
+}
+
+async function open(kind) {
+  const node = await (await Node.start(kind, settings(bots[kind]))).ready();
+  const p = await talk(node);
+  await commands(node, p);
+  const began = Date.now();
+  const before = p.messages("bot").length;
+  await p.say("cmd:burst 500");
+  await until("all of them", () => p.messages("bot").length >= before + 500, 60_000);
+  assert.deepEqual(p.messages("bot").slice(before).map((a) => a.text), Array.from({ length: 500 }, (_, i) => `b${i};`));
+  console.log(`note ${kind}: 500 messages in ${Date.now() - began} ms`);
+}
+
 const kinds = ["botbuilder", "agents"];
 const bots = {};
-const stories = {};
-for (const kind of kinds) {
-  stories[`${kind}: every command, nobody asked who calls`] = async () => {
-    const node = await (await Node.start(kind, settings(bots[kind]))).ready();
-    await commands(node, await talk(node));
-  };
-  stories[`${kind}: every command, both sides ask`] = async () => {
-    const port = await freePort();
-    const bot = { url: `http://127.0.0.1:${port}` };
-    const node = await (await Node.start(kind + "-trusted", settings(bot, `, app_id: ${APP}, secret: ${KEY}`))).ready();
-    const base = node.url + "/v3/bots";
-    await Bot.start(kind, { APP_ID: APP, SECRET: KEY, ISSUER: base, METADATA: base + "/.well-known/openid-configuration", AUTHORITY: base, SIDECAR_URL: base + "/shop/sidecar" }, port);
-    await commands(node, await talk(node));
-    const forged = await fetch(bot.url + "/api/messages", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ type: "message", text: "evil" }) });
-    assert.equal(forged.status, 401, "the bot takes what nobody signed");
-  };
-  stories[`${kind}: five hundred messages at once`] = async () => {
-    const p = await talk(Node.all.find((n) => n.dir.endsWith(kind)));
-    const began = Date.now();
-    await p.say("cmd:burst 500");
-    await until("all of them", () => p.messages("bot").length >= 501, 60_000);
-    assert.deepEqual(p.messages("bot").slice(1).map((a) => a.text), Array.from({ length: 500 }, (_, i) => `b${i};`));
-    once(p);
-    console.log(`note ${kind}: 500 messages in ${Date.now() - began} ms`);
-  };
-}
+const stories = {
+  // Side by side: most of the time somebody waits.
+  async "every command of both SDKs, and 500 messages; nobody asks who calls, and both sides do"() {
+    const all = await Promise.allSettled(kinds.flatMap((kind) => [open(kind), trusted(kind)]));
+    const failed = all.find((x) => x.status === "rejected");
+    if (failed) throw failed.reason;
+  },
+};
 
 stories["the node is killed while a bot is at it"] = async () => {
   const bot = bots.botbuilder;
@@ -169,6 +177,51 @@ stories["the node is killed while a bot is at it"] = async () => {
   await p.answer("Echo: after silence");
   assert.equal(await bot.got("cmd:silent 2000"), 1);
   once(p);
+};
+
+// The region that serves is killed while bots are at it. What they say reaches
+// the other one by the edge, and people who were there go on there.
+stories["a region is killed while bots are at it"] = async () => {
+  const [a, b, c, e] = [await freePort(), await freePort(), await freePort(), await freePort()];
+  const edge = `http://127.0.0.1:${e}`;
+  const world = (me, witness) => `region: ${me}\ncluster: {round_trip: 20ms}\nnodes:\n` +
+    `  - {name: one, region: one, address: "127.0.0.1:${a}"}\n  - {name: two, region: two, address: "127.0.0.1:${b}"}\n` +
+    `  - {name: three, region: three, address: "127.0.0.1:${c}", witness: true}\nengine: echo\n` +
+    (witness ? "" : `bots:\n  - {id: shop, url: "${bots.botbuilder.url}/api/messages", private: true}\n  - {id: other, url: "${bots.agents.url}/api/messages", private: true}\n` +
+      `channels:\n  service: ${edge}\n  directline:\n    - {name: shop, secret: ${SECRET}}\n    - {name: other, secret: ${SECRET}-2, bot: other}\n`);
+  const [one, two] = [await Node.start("bot-one", world("one")), await Node.start("bot-two", world("two"))];
+  await Node.start("bot-three", world("three", true));
+  await Promise.all([one.ready(), two.ready()]);
+  const file = join(tmp, "edge.yaml");
+  writeFileSync(file, `http: {listen: "127.0.0.1:${e}"}\nregions:\n  - {name: one, url: "${one.url}"}\n  - {name: two, url: "${two.url}"}\n` +
+    "policies:\n  - {name: first, method: priority, targets: [{region: one}, {region: two}]}\n");
+  const front = spawn(process.env.PARLEY_BIN, ["edge", "-c", file], { stdio: "ignore" });
+  try {
+    await until("the edge", () => fetch(edge + "/readyz").then((r) => r.ok, () => false));
+    const people = [];
+    for (const [kind, secret] of [["botbuilder", SECRET], ["agents", SECRET + "-2"]]) {
+      const r = await fetch(edge + "/v3/directline/tokens/generate", { method: "POST", headers: { authorization: "Bearer " + secret } });
+      const { token } = await r.json();
+      const p = new Person({ domain: edge + "/v3/directline", token });
+      await p.answer("Welcome!");
+      people.push([p, bots[kind]]);
+    }
+    const text = "cmd:slow 2222";
+    await Promise.all(people.map(([p]) => p.say(text)));
+    for (const [, bot] of people) await until("the bot has it", () => bot.got(text));
+    await one.kill();
+    for (const [p, bot] of people) {
+      await p.answer("slow done", 60_000);
+      await p.say("and on", { channelData: { clientActivityID: "on" } });
+      await p.answer("Echo: and on", 60_000);
+      assert.equal(await bot.got(text), 1, "the bot got it more than once");
+      assert.equal(p.messages("bot").filter((x) => x.text === "slow done").length, 1);
+      assert.ok(!p.statuses.includes("Ended") && !p.statuses.includes("FailedToConnect"), `${p.statuses}`);
+      once(p);
+    }
+  } finally {
+    front.kill("SIGKILL");
+  }
 };
 
 await tell(stories, async () => {

@@ -12,7 +12,7 @@ import "./browser_globals.mjs";
 const { DirectLine, ConnectionStatus } = (await import("botframework-directlinejs")).default;
 const { PARLEY_BIN, ONLY = "" } = process.env;
 export const SECRET = "the-secret-of-a-site";
-const tmp = mkdtempSync(join(tmpdir(), "parley-directline-"));
+export const tmp = mkdtempSync(join(tmpdir(), "parley-directline-"));
 export const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 
 export async function until(what, f, ms = 30_000) {
