@@ -533,8 +533,13 @@ func TestStrangers(t *testing.T) {
 		t.Errorf("another bot: %v", err)
 	}
 	for _, h := range [][]string{
-		{"X-Forwarded-For", "8.8.8.8"}, {"X-Forwarded-For", "8.8.8.8, 127.0.0.1"}, {"X-Forwarded-For", "127.0.0.1, "}, {"X-Forwarded-For", "127.0.0.1", "X-Forwarded-Host", "parley.example"},
-		{"Forwarded", "for=8.8.8.8"}, {"Origin", "https://evil.example"}, {"Via", "1.1 somebody"},
+		{"X-Forwarded-For", "8.8.8.8"},
+		{"X-Forwarded-For", "8.8.8.8, 127.0.0.1"},
+		{"X-Forwarded-For", "127.0.0.1, "},
+		{"X-Forwarded-For", "127.0.0.1", "X-Forwarded-Host", "parley.example"},
+		{"Forwarded", "for=8.8.8.8"},
+		{"Origin", "https://evil.example"},
+		{"Via", "1.1 somebody"},
 	} {
 		if got := b.must("POST", at+"/activities", `{"type":"message","text":"evil"}`, h...); got.status != 401 {
 			t.Errorf("without a credential, passed on with %s: %d", h, got.status)
