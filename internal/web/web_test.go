@@ -44,6 +44,7 @@ func TestPaths(t *testing.T) {
 		{"GET", "/c/local.abc", 200, "text/html; charset=utf-8"},
 		{"GET", "/c/", 404, ""},
 		{"GET", "/c/a/b", 404, ""},
+		{"GET", "/learn", 200, "text/html; charset=utf-8"},
 		{"GET", "/icon.svg", 200, "image/svg+xml"},
 		{"GET", "/licenses.txt", 200, "text/plain; charset=utf-8"},
 		{"GET", "/manifest.webmanifest", 200, "application/manifest+json"},
