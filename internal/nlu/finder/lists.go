@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/nlu/corpus"
 )
@@ -96,21 +97,25 @@ type listWord struct {
 // wordsOf cuts a text into words and signs. Hyphens and apostrophes don't
 // count: plant-based is plant based.
 func wordsOf(s string) []listWord {
-	var out []listWord
-	r := []rune(s)
-	for i := 0; i < len(r); {
-		end := i + 1
+	out := make([]listWord, 0, len(s)/4+1)
+	at := 0 // code point of byte i
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		end, n := i+size, 1
 		switch {
-		case isWord(r[i]):
-			for end < len(r) && isWord(r[end]) {
-				end++
+		case isWord(r):
+			for end < len(s) {
+				if r, size = utf8.DecodeRuneInString(s[end:]); !isWord(r) {
+					break
+				}
+				end, n = end+size, n+1
 			}
-		case unicode.IsSpace(r[i]) || strings.ContainsRune("-'’", r[i]):
-			i = end
+		case unicode.IsSpace(r) || strings.ContainsRune("-'’", r):
+			i, at = end, at+1
 			continue
 		}
-		out = append(out, listWord{strings.ToLower(string(r[i:end])), i, end})
-		i = end
+		out = append(out, listWord{strings.ToLower(s[i:end]), at, at + n})
+		i, at = end, at+n
 	}
 	return out
 }

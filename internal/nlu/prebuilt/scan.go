@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // token is a word, a row of digits, or any other character by itself.
@@ -34,30 +35,34 @@ type scan struct {
 }
 
 func newScan(text string, ref time.Time) *scan {
-	s := &scan{text: text, ref: ref}
-	runes := []rune(text)
-	glued := false
-	for i := 0; i < len(runes); {
-		r := runes[i]
+	s := &scan{text: text, ref: ref, toks: make([]token, 0, len(text)/4+1)}
+	glued, at := false, 0 // at is the code point of byte i
+	for i := 0; i < len(text); {
+		r, size := utf8.DecodeRuneInString(text[i:])
 		if unicode.IsSpace(r) {
 			glued = false
-			i++
+			i, at = i+size, at+1
 			continue
 		}
-		end, kind := i+1, other
+		kind, more := other, func(rune) bool { return false }
 		switch {
 		case isDigit(r):
-			for kind = digits; end < len(runes) && isDigit(runes[end]); end++ {
-			}
+			kind, more = digits, isDigit
 		case unicode.IsLetter(r):
-			for kind = word; end < len(runes) && (unicode.IsLetter(runes[end]) || unicode.IsMark(runes[end])); end++ {
-			}
+			kind, more = word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsMark(r) }
 		}
-		s.toks = append(s.toks, token{i, end, strings.ToLower(string(runes[i:end])), kind, glued})
-		i, glued = end, true
+		end, n := i+size, 1
+		for end < len(text) {
+			if r, size = utf8.DecodeRuneInString(text[end:]); !more(r) {
+				break
+			}
+			end, n = end+size, n+1
+		}
+		s.toks = append(s.toks, token{at, at + n, strings.ToLower(text[i:end]), kind, glued})
+		i, at, glued = end, at+n, true
 	}
-	s.number = make([]number, len(s.toks))
-	s.order = make([]number, len(s.toks))
+	both := make([]number, 2*len(s.toks))
+	s.number, s.order = both[:len(s.toks)], both[len(s.toks):]
 	for i := range s.toks {
 		s.number[i] = s.readNumber(i)
 	}
