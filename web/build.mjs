@@ -6,38 +6,53 @@ import { createHash } from "node:crypto";
 import { brotliCompressSync, brotliDecompressSync, constants, gunzipSync, gzipSync } from "node:zlib";
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, relative } from "node:path";
+import { dirname, join, parse, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "..", "internal", "web", "dist");
 const budget = 200_000; // bytes, compressed, of the first load
+const widgetBudget = 60_000; // of the widget, which is on other people's pages
+
+const common = {
+  absWorkingDir: here,
+  bundle: true,
+  minify: true,
+  target: ["es2022", "chrome109", "firefox115", "safari16.4"],
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  legalComments: "none",
+  charset: "utf8",
+  metafile: true,
+  logLevel: "warning",
+};
 
 async function make(out) {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(join(out, "assets"), { recursive: true });
+  const define = await styles();
   const result = await build({
-    absWorkingDir: here,
-    entryPoints: { app: "src/main.tsx", learn: "src/learn.tsx", dark: "src/style/dark.css" },
+    ...common,
+    entryPoints: { app: "src/main.tsx", learn: "src/learn.tsx", try: "src/widget/try.tsx", dark: "src/style/dark.css" },
     outdir: join(out, "assets"),
     entryNames: "[name].[hash]",
     chunkNames: "[name].[hash]",
-    bundle: true,
     splitting: true,
-    minify: true,
     format: "esm",
-    target: ["es2022", "chrome109", "firefox115", "safari16.4"],
-    jsx: "automatic",
-    jsxImportSource: "preact",
-    legalComments: "none",
-    charset: "utf8",
-    metafile: true,
-    logLevel: "warning",
+    define,
+  });
+  const widget = await build({
+    ...common,
+    entryPoints: { widget: "src/widget/main.tsx" },
+    outdir: out,
+    format: "iife",
+    plugins: [light],
+    define,
   });
   const made = Object.keys(result.metafile.outputs).map((f) => relative(out, join(here, f)).replaceAll("\\", "/"));
   const asset = (name, ext) => made.find((f) => f.startsWith(`assets/${name}.`) && f.endsWith(ext));
   const [js, css, dark] = [asset("app", ".js"), asset("app", ".css"), asset("dark", ".css")];
-  for (const [page, entry] of [["index", "app"], ["learn", "learn"]]) {
+  for (const [page, entry] of [["index", "app"], ["learn", "learn"], ["widget", "try"]]) {
     const chunks = imported(result.metafile, out, asset(entry, ".js"));
     const html = readFileSync(join(here, "src", "index.html"), "utf8")
       .replace("%JS%", `/${asset(entry, ".js")}`)
@@ -49,7 +64,7 @@ async function make(out) {
   for (const f of readdirSync(join(here, "public"))) writeFileSync(join(out, f), readFileSync(join(here, "public", f)));
   const begin = ["index.html", js, ...imported(result.metafile, out, js), css, dark, "icon.svg", "manifest.webmanifest"]; // what the page can't begin without
   await worker(out, begin);
-  writeFileSync(join(out, "licenses.txt"), notices(Object.keys(result.metafile.inputs)));
+  writeFileSync(join(out, "licenses.txt"), notices(Object.keys({ ...result.metafile.inputs, ...widget.metafile.inputs })));
   let first = 0;
   for (const f of files(out)) {
     const body = readFileSync(join(out, f));
@@ -61,9 +76,34 @@ async function make(out) {
     gz[9] = 255; // the operating system: not said, so that every one writes the same
     writeFileSync(join(out, f + ".gz"), gz);
     if (begin.includes(f)) first += gz.length;
+    if (f === "widget.js" && gz.length > widgetBudget) throw new Error(`the widget has ${gz.length} bytes compressed, more than ${widgetBudget}`);
     console.log(`${f.padEnd(28)} ${String(body.length).padStart(7)} bytes, gzip ${gz.length}, brotli ${br.length}`);
   }
   if (first > budget) throw new Error(`the first load has ${first} bytes compressed, more than ${budget}`);
+}
+
+// light puts small things in the place of large ones that the widget can do
+// without: the table of HTML's characters, and what sets formulas.
+const light = {
+  name: "light",
+  setup: (b) => {
+    const instead = (filter, file) => b.onResolve({ filter }, () => ({ path: join(here, "src", "widget", file) }));
+    instead(/^entities$/, "entities.ts");
+    instead(/\/markdown\/tex\.ts$/, "tex.ts");
+  },
+};
+
+// styles are the widget's style sheets, as texts for its script. A rem there
+// would be the size of text of the site's root: the widget measures its own.
+async function styles() {
+  const result = await build({ ...common, entryPoints: { SHEET: "src/widget/widget.css", DARK: "src/style/dark.css" }, outdir: here, write: false });
+  return Object.fromEntries(
+    result.outputFiles.map((f) => {
+      const css = f.text.trim().replace(/(?<![\w-])(\d*\.?\d+)rem\b/g, "calc($1*var(--rem))");
+      if (/@(media|container)[^{]*var\(/.test(css)) throw new Error("a media query of the widget can't be in rem");
+      return [parse(f.path).name, JSON.stringify(css)];
+    }),
+  );
 }
 
 // imported lists the files that a script of the build imports at once.
@@ -86,20 +126,14 @@ async function worker(out, files) {
   const version = createHash("sha256");
   for (const f of files) version.update(f).update(readFileSync(join(out, f)));
   await build({
-    absWorkingDir: here,
+    ...common,
     entryPoints: { sw: "worker/worker.ts" },
     outdir: out,
-    bundle: true,
-    minify: true,
     format: "iife",
-    target: ["es2022", "chrome109", "firefox115", "safari16.4"],
-    legalComments: "none",
-    charset: "utf8",
     define: {
       FILES: JSON.stringify(files.map((f) => (f === "index.html" ? "/" : `/${f}`))),
       VERSION: JSON.stringify(version.digest("hex").slice(0, 12)),
     },
-    logLevel: "warning",
   });
 }
 

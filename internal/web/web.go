@@ -25,7 +25,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"require-trusted-types-for 'script'; trusted-types parley-worker"
 
 // Handler serves the page at / and /c/{conversation}, that for operators at
-// /learn, and their files. Files
+// /learn, the widget at /widget.js and the page to try it on at /widget, and
+// their files. Files
 // whose names carry a hash may be cached for ever; the others are asked for
 // again with their ETag. Everything else is 404, every method but GET and HEAD
 // 405. It sets no cookie: wrap it for that. The regions are origins at which
@@ -143,6 +144,10 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Encoding", encoding)
 		tag = `"` + f.tag + "-" + encoding + `"`
 	}
+	if r.URL.Path == "/widget.js" { // for the pages of other sites, whatever they ask of what they load
+		h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+		h.Set("Access-Control-Allow-Origin", "*")
+	}
 	h.Set("Content-Type", f.kind)
 	h.Set("ETag", tag)
 	h.Add("Vary", "Accept-Encoding")
@@ -175,8 +180,11 @@ func (p *page) secure(h http.Header) {
 
 // nameOf maps a request's path to a file: / and /c/{id} are the page itself.
 func nameOf(p string) string {
-	if p == "/learn" {
+	switch p {
+	case "/learn":
 		return "/learn.html"
+	case "/widget":
+		return "/widget.html"
 	}
 	if id, ok := strings.CutPrefix(p, "/c/"); p == "/" || ok && id != "" && !strings.Contains(id, "/") {
 		return "/index.html"

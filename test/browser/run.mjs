@@ -40,6 +40,7 @@ try {
     const t = {
       out,
       browser: web,
+      undo: (f) => undo.push(f),
       skip: (why) => {
         throw new Skip(why);
       },

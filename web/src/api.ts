@@ -1,18 +1,7 @@
 // Calls of the API. Every request that changes something says so with a header
 // that other sites cannot send.
-import type { Activity, Conversation, Hit, Info, Settings, Shelf } from "./types.ts";
-import { World } from "./world.ts";
-
-// world knows where requests go.
-export const world = new World({ store: tab() });
-
-function tab(): Storage | null {
-  try {
-    return sessionStorage;
-  } catch {
-    return null;
-  }
-}
+import type { Activity, Conversation, Hit, Info, Settings, Shelf, Welcome } from "./types.ts";
+import type { World } from "./world.ts";
 
 export class ApiError extends Error {
   constructor(
@@ -32,7 +21,7 @@ export class ApiError extends Error {
 
 const base = "/api/v1";
 
-export async function call(method: string, path: string, body?: unknown, key?: string, limit = 15_000): Promise<Response> {
+export async function call(world: World, method: string, path: string, body?: unknown, key?: string, limit = 15_000): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") {
     headers["X-Parley"] = "1";
@@ -73,8 +62,8 @@ function seconds(v: string | null): number | null {
   return Number.isNaN(t) ? null : Math.max(0, t - Date.now());
 }
 
-export async function json<T>(method: string, path: string, body?: unknown, key?: string): Promise<T> {
-  const res = await call(method, path, body, key);
+export async function json<T>(world: World, method: string, path: string, body?: unknown, key?: string): Promise<T> {
+  const res = await call(world, method, path, body, key);
   try {
     return (await res.json()) as T;
   } catch {
@@ -84,43 +73,50 @@ export async function json<T>(method: string, path: string, body?: unknown, key?
 
 const at = (id: string): string => `/conversations/${encodeURIComponent(id)}`;
 
-export const api = {
-  info: (): Promise<Info> => json("GET", "/info"),
-  // models lists what the node's engines serve.
-  models: async (): Promise<string[]> => {
-    const res = await world.fetch("/v1/models", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) });
-    if (!res.ok) throw new ApiError(res.status, "models", "", null);
-    const { data } = (await res.json()) as { data?: { id?: unknown }[] };
-    return [...new Set((data ?? []).flatMap((m) => (typeof m.id === "string" ? [m.id] : [])))].sort();
-  },
-  login: async (key: string): Promise<void> => {
-    await call("POST", "/session", { key });
-  },
-  conversations: (shelf: Shelf, before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
-    json("GET", `/conversations?limit=50&shelf=${shelf}${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
-  conversation: (id: string): Promise<Conversation> => json("GET", at(id)),
-  // create names the home, so that a try that reaches another region makes the
-  // same conversation.
-  create: (key: string, home?: string, bot?: string): Promise<Conversation> =>
-    json("POST", "/conversations", { ...(home ? { home } : {}), ...(bot ? { bot } : {}) }, key),
-  change: async (id: string, change: Partial<Settings> & { title?: string }): Promise<void> => {
-    await call("PATCH", at(id), change);
-  },
-  search: (q: string): Promise<{ hits: Hit[] }> => json("GET", `/search?q=${encodeURIComponent(q)}&limit=30`),
-  send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn?: string }> =>
-    json("POST", `${at(id)}/activities`, activity, key),
-  stop: async (id: string, turn: string): Promise<void> => {
-    await call("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/stop`);
-  },
-  regenerate: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
-    json("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/regenerate`, {}, key),
-  // onward asks for an answer that begins with that of a turn and goes on.
-  onward: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
-    json("POST", `${at(id)}/turns/${encodeURIComponent(turn)}/continue`, {}, key),
-  events: (id: string, after: string): string => `${base}${at(id)}/events?after=${encodeURIComponent(after || "0")}`,
-  exported: (id: string, format: "md" | "json"): string => `${base}${at(id)}/export?format=${format}`,
-  // renew asks for a new session where the node gives one to everybody (loopback).
-  renew: async (): Promise<void> => {
-    await fetch("/", { credentials: "same-origin", cache: "no-store" });
-  },
-};
+export type Api = ReturnType<typeof calls>;
+
+// calls are what a node can be asked, wherever the world sends the request.
+export function calls(world: World) {
+  return {
+    info: (): Promise<Info> => json(world, "GET", "/info"),
+    // models lists what the node's engines serve.
+    models: async (): Promise<string[]> => {
+      const res = await world.fetch("/v1/models", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(10_000) });
+      if (!res.ok) throw new ApiError(res.status, "models", "", null);
+      const { data } = (await res.json()) as { data?: { id?: unknown }[] };
+      return [...new Set((data ?? []).flatMap((m) => (typeof m.id === "string" ? [m.id] : [])))].sort();
+    },
+    login: async (key: string): Promise<void> => {
+      await call(world, "POST", "/session", { key });
+    },
+    conversations: (shelf: Shelf, before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
+      json(world, "GET", `/conversations?limit=50&shelf=${shelf}${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
+    conversation: (id: string): Promise<Conversation> => json(world, "GET", at(id)),
+    // create names the home, so that a try that reaches another region makes the
+    // same conversation.
+    create: (key: string, home?: string, bot?: string): Promise<Conversation> =>
+      json(world, "POST", "/conversations", { ...(home ? { home } : {}), ...(bot ? { bot } : {}) }, key),
+    change: async (id: string, change: Partial<Settings> & { title?: string }): Promise<void> => {
+      await call(world, "PATCH", at(id), change);
+    },
+    search: (q: string): Promise<{ hits: Hit[] }> => json(world, "GET", `/search?q=${encodeURIComponent(q)}&limit=30`),
+    send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn?: string }> =>
+      json(world, "POST", `${at(id)}/activities`, activity, key),
+    stop: async (id: string, turn: string): Promise<void> => {
+      await call(world, "POST", `${at(id)}/turns/${encodeURIComponent(turn)}/stop`);
+    },
+    regenerate: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
+      json(world, "POST", `${at(id)}/turns/${encodeURIComponent(turn)}/regenerate`, {}, key),
+    // onward asks for an answer that begins with that of a turn and goes on.
+    onward: (id: string, turn: string, key: string): Promise<{ turn: string }> =>
+      json(world, "POST", `${at(id)}/turns/${encodeURIComponent(turn)}/continue`, {}, key),
+    events: (id: string, after: string): string => `${base}${at(id)}/events?after=${encodeURIComponent(after || "0")}`,
+    exported: (id: string, format: "md" | "json"): string => `${base}${at(id)}/export?format=${format}`,
+    // visit makes a guest of somebody who visits another site, or renews its pass.
+    visit: (bot: string): Promise<Welcome> => json(world, "POST", "/widget/session", bot ? { bot } : {}),
+    // renew asks for a new session where the node gives one to everybody (loopback).
+    renew: async (): Promise<void> => {
+      await fetch("/", { credentials: "same-origin", cache: "no-store" });
+    },
+  };
+}

@@ -34,7 +34,7 @@ export function listen(session: Session, page: (act: Act) => void): () => void {
         break;
       case "stop": {
         const t = session.current?.state.running()[0];
-        if (t) void session.stop(t.id);
+        if (t) void session.current?.stop(t.id);
         break;
       }
       case "world":

@@ -3,7 +3,7 @@ import { render } from "preact";
 import { Learning } from "./learning.ts";
 import { paint } from "./theme.ts";
 import { Learn } from "./ui/learn.tsx";
-import { speak } from "./words.ts";
+import { language, speak } from "./words.ts";
 import "./style/learn.css";
 
 function recall(slot: string): string {
@@ -15,6 +15,7 @@ function recall(slot: string): string {
 }
 
 speak(recall("parley.language"));
+document.documentElement.lang = language;
 paint(recall("parley.theme"));
 const root = document.getElementById("app");
 if (root) {

@@ -1,6 +1,7 @@
 // Learning is the state of the page that labels what was not understood:
 // messages in groups of likeness, and what an operator says that they mean.
 import { ApiError, call, json } from "./api.ts";
+import { world } from "./here.ts";
 import { Bell } from "./bell.ts";
 
 export type App = { app: string; live: string };
@@ -25,13 +26,13 @@ const pages = 20; // of the log's messages that are read
 const clip = 400; // characters of a text that are sorted by
 
 export const api = {
-  apps: async (): Promise<App[]> => (await json<{ apps: App[] }>("GET", "/understanding/models")).apps,
+  apps: async (): Promise<App[]> => (await json<{ apps: App[] }>(world, "GET", "/understanding/models")).apps,
   unknown: (cursor: string): Promise<{ items: Message[]; next: string }> =>
-    json("GET", `/understanding/unknown?limit=1000&cursor=${encodeURIComponent(cursor)}`),
+    json(world, "GET", `/understanding/unknown?limit=1000&cursor=${encodeURIComponent(cursor)}`),
   groups: (app: string, texts: string[]): Promise<{ groups: { texts: number[]; proposals: Ranked[] }[]; intents: string[] }> =>
-    json("POST", `/understanding/models/${encodeURIComponent(app)}/groups`, { texts }),
+    json(world, "POST", `/understanding/models/${encodeURIComponent(app)}/groups`, { texts }),
   label: async (labels: { id: string; intent: string }[]): Promise<void> => {
-    await call("POST", "/understanding/labels", { labels });
+    await call(world, "POST", "/understanding/labels", { labels });
   },
 };
 

@@ -3,11 +3,12 @@ import { install } from "./install.ts";
 import { Session } from "./session.ts";
 import { paint } from "./theme.ts";
 import { App } from "./ui/app.tsx";
-import { speak } from "./words.ts";
+import { language, speak } from "./words.ts";
 import "./style/page.css";
 
 const session = new Session();
 speak(session.tongue);
+document.documentElement.lang = language;
 paint(session.theme);
 session.start();
 install();

@@ -1,12 +1,14 @@
 // Open is a conversation on screen: its state, the stream that feeds it, and
 // what the reader picked in it.
-import { api, world } from "./api.ts";
+import { ApiError, type Api } from "./api.ts";
 import { nextFrame } from "./bell.ts";
 import { ConversationState, type Node } from "./conversation.ts";
-import { Reader, type Link, type Message } from "./sse.ts";
+import type { Item } from "./outbox.ts";
+import { backoff, Reader, type Link, type Message } from "./sse.ts";
 import { path, type Step } from "./tree.ts";
 import type { Activity, Settings } from "./types.ts";
-import { words } from "./words.ts";
+import { words } from "./talk.ts";
+import type { World } from "./world.ts";
 
 export type Hooks = {
   changed: () => void; // more than the text of a running answer
@@ -18,6 +20,7 @@ export type Hooks = {
   unauthenticated: () => void;
   back: () => void; // the stream is live again after a loss
   announce: (text: string) => void;
+  answered?: (text: string) => void; // an answer came to its end while we watched
 };
 
 // What comes so soon after a stream began is what was missed before. In ms.
@@ -50,8 +53,10 @@ export class Open {
 
   constructor(
     readonly id: string,
+    private readonly line: { api: Api; world: World },
     private readonly hooks: Hooks,
   ) {
+    const { api, world } = line;
     this.reader = new Reader({
       url: () => api.events(id, (this.fresh ?? this.state).position),
       fetch: (url, init) => world.fetch(url, init),
@@ -116,6 +121,33 @@ export class Open {
   show(): void {
     clearTimeout(this.hiding);
     if (this.onScreen && this.link.state !== "closed") this.reader.start();
+  }
+
+  // saw reports whether the effect of what was asked for is in the log now.
+  saw(i: Item): boolean {
+    const s = this.state;
+    if (i.kind === "reaction") return i.activity !== undefined;
+    if (i.kind === "regenerate") return i.answer !== undefined && s.turns.has(i.answer);
+    return s.byKey.has(i.key) || (i.activity !== undefined && s.byId.has(i.activity));
+  }
+
+  async stop(turn: string): Promise<void> {
+    if (this.stopping.has(turn)) return;
+    this.stopping.add(turn);
+    this.hooks.changed();
+    for (let n = 0; n < 8; n++) {
+      const t = this.state.turns.get(turn);
+      if (t && t.state !== "queued" && t.state !== "running") break;
+      try {
+        await this.line.api.stop(this.id, turn);
+        return; // the log says the rest; the button stays "stopping" until then
+      } catch (err) {
+        if (!(err instanceof ApiError) || !err.again) break;
+        await new Promise((done) => setTimeout(done, backoff(n)));
+      }
+    }
+    this.stopping.delete(turn);
+    this.hooks.changed();
   }
 
   // path is what is on screen, first to last.
@@ -242,7 +274,10 @@ export class Open {
       if (was === t.state) continue;
       const n: Node | undefined = this.state.byKey.get(t.id);
       if (t.state === "running" && was !== "running") this.hooks.announce(words.announceStart);
-      else if (t.state === "done") this.hooks.announce(words.announceDone((n?.text ?? "").replace(/\s+/g, " ").slice(0, 600)));
+      else if (t.state === "done") {
+        this.hooks.announce(words.announceDone((n?.text ?? "").replace(/\s+/g, " ").slice(0, 600)));
+        this.hooks.answered?.(n?.text ?? "");
+      }
       else if (t.state === "stopped") this.hooks.announce(words.announceStopped);
       else if (t.state === "failed") this.hooks.announce(words.announceFailed);
     }

@@ -33,6 +33,7 @@ export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
 export type OutboxOptions = {
   store: Store | null; // null: nothing outlives the page (storage refused)
+  slot?: string; // in the store
   create: (key: string, item: Item) => Promise<{ id: string }>;
   send: (item: Item) => Promise<{ id?: string; turn?: string }>;
   onChange: () => void;
@@ -43,17 +44,17 @@ export type OutboxOptions = {
   wait?: (n: number) => number; // ms before try n
 };
 
-const slot = "parley.outbox.v1";
-
 export class Outbox {
   private memory: Item[] = [];
   private readonly progress = new Map<string, Progress>();
   private running = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private paused = false;
+  private readonly slot: string;
   stored: boolean; // false: the browser refuses to keep it
 
   constructor(private readonly o: OutboxOptions) {
+    this.slot = o.slot ?? "parley.outbox.v1";
     this.stored = o.store !== null;
     this.memory = this.load();
   }
@@ -65,7 +66,7 @@ export class Outbox {
   private load(): Item[] {
     if (!this.o.store) return this.memory;
     try {
-      const raw = this.o.store.getItem(slot);
+      const raw = this.o.store.getItem(this.slot);
       if (raw === null) return [];
       const list: unknown = JSON.parse(raw);
       return Array.isArray(list) ? list.filter(valid) : [];
@@ -78,8 +79,8 @@ export class Outbox {
     this.memory = items;
     if (this.o.store) {
       try {
-        if (items.length === 0) this.o.store.removeItem(slot);
-        else this.o.store.setItem(slot, JSON.stringify(items));
+        if (items.length === 0) this.o.store.removeItem(this.slot);
+        else this.o.store.setItem(this.slot, JSON.stringify(items));
         this.stored = true;
       } catch {
         this.stored = false; // full or forbidden: this page still holds it
@@ -131,6 +132,13 @@ export class Outbox {
   // forget drops what belongs to a conversation that is gone.
   forget(conversation: string): void {
     this.edit((items) => items.filter((i) => i.conversation !== conversation));
+  }
+
+  // move takes what waits for a conversation that is gone to one that is to be
+  // made.
+  move(conversation: string, draft: string): void {
+    const waits = (i: Item): boolean => i.conversation === conversation && i.kind === "message" && i.activity === undefined;
+    this.edit((items) => items.flatMap((i) => (i.conversation !== conversation ? [i] : waits(i) ? [{ ...i, conversation: "", draft, parent: undefined, failed: undefined }] : [])));
   }
 
   // resume tries at once whatever waits: the network or the session is back.

@@ -1,19 +1,21 @@
 // Session is the page's state: who we are, what can be talked to, the list,
 // the conversation on screen, what waits to be sent. Components read it and
 // call it; it knows nothing of them.
-import { api, ApiError, world } from "./api.ts";
+import { ApiError } from "./api.ts";
 import { Bell } from "./bell.ts";
+import { api, world } from "./here.ts";
 import { Keep } from "./keep.ts";
 import { Outbox, type Item } from "./outbox.ts";
 import { Open } from "./open.ts";
 import type { Reaction } from "./conversation.ts";
 import { backoff } from "./sse.ts";
 import { choose, follow } from "./tree.ts";
+import { storage } from "./stored.ts";
 import { titleFrom } from "./text.ts";
 import type { Conversation, Hit, Info, Params, Settings } from "./types.ts";
 import { uuid } from "./uuid.ts";
 import { paint } from "./theme.ts";
-import { speak, words } from "./words.ts";
+import { language, speak, words } from "./words.ts";
 
 // Asked names the dialog that is open.
 export type Asked = "" | "preferences" | "keys" | "settings" | "tree";
@@ -75,7 +77,7 @@ export class Session {
 
   constructor() {
     this.outbox = new Outbox({
-      store: storage(),
+      store: storage(() => localStorage),
       create: async (key, item) => {
         const c = await api.create(key, item.home, item.bot);
         if (item.chosen) await api.change(c.id, item.chosen); // before anything is said in it
@@ -235,7 +237,7 @@ export class Session {
     this.current = null;
     if (id !== "") {
       const known = this.kept.get(id);
-      this.current = known ?? new Open(id, this.hooks(id));
+      this.current = known ?? new Open(id, { api, world }, this.hooks(id));
       this.kept.delete(id);
       this.kept.set(id, this.current);
       for (const old of this.kept.keys()) {
@@ -283,13 +285,8 @@ export class Session {
 
   // settle forgets outbox items whose effect is in the log now.
   private settle(id: string): void {
-    const state = this.kept.get(id)?.state;
-    if (!state) return;
-    for (const i of this.outbox.items()) {
-      if (i.conversation !== id) continue;
-      const seen = i.kind === "reaction" ? i.activity !== undefined : i.kind === "message" ? (i.activity ? state.byId.has(i.activity) : state.byKey.has(i.key)) : i.answer !== undefined && state.turns.has(i.answer);
-      if (seen) this.outbox.settle(i.key);
-    }
+    const open = this.kept.get(id);
+    for (const i of this.outbox.items()) if (i.conversation === id && open?.saw(i)) this.outbox.settle(i.key);
   }
 
   // ---- talking
@@ -320,26 +317,6 @@ export class Session {
     if (!c || this.outbox.items().some((i) => i.turn === turn && i.failed === undefined)) return;
     this.outbox.add({ key: uuid(), kind: "regenerate", conversation: c.id, draft: "", text: "", turn, onward, created: Date.now() });
     c.choice = follow(c.state, c.choice);
-  }
-
-  async stop(turn: string): Promise<void> {
-    const c = this.current;
-    if (!c || c.stopping.has(turn)) return;
-    c.stopping.add(turn);
-    this.bell.ring();
-    for (let n = 0; n < 8; n++) {
-      const t = c.state.turns.get(turn);
-      if (t && t.state !== "queued" && t.state !== "running") break;
-      try {
-        await api.stop(c.id, turn);
-        return; // the log says the rest; the button stays "stopping" until then
-      } catch (err) {
-        if (!(err instanceof ApiError) || !err.again) break;
-        await new Promise((done) => setTimeout(done, backoff(n)));
-      }
-    }
-    c.stopping.delete(turn);
-    this.bell.ring();
   }
 
   // react says what the reader thinks of an answer; the same again takes it
@@ -415,9 +392,7 @@ export class Session {
     return this.outbox.items().filter((i) => {
       if (i.kind === "reaction") return false; // seen at what it is to
       if (!c) return i.conversation === "" && i.draft === this.draft;
-      if (i.conversation !== c.id) return false;
-      if (i.kind === "regenerate") return i.answer === undefined || !c.state.turns.has(i.answer);
-      return !c.state.byKey.has(i.key) && (i.activity === undefined || !c.state.byId.has(i.activity));
+      return i.conversation === c.id && !c.saw(i);
     });
   }
 
@@ -628,6 +603,7 @@ export class Session {
     this.tongue = tongue;
     remember("parley.language", tongue);
     speak(tongue);
+    document.documentElement.lang = language;
     this.bell.ring();
   }
 
@@ -771,16 +747,6 @@ export function recall(slot: string): string {
     return localStorage.getItem(slot) ?? "";
   } catch {
     return "";
-  }
-}
-
-function storage(): Storage | null {
-  try {
-    localStorage.setItem("parley.probe", "1");
-    localStorage.removeItem("parley.probe");
-    return localStorage;
-  } catch {
-    return null;
   }
 }
 

@@ -74,3 +74,7 @@ export type Info = {
   limits?: { message_bytes?: number };
   labels?: boolean; // the page /learn has something for this user
 };
+
+// Welcome is what a guest is told: his pass, whom he talks to, and where the
+// service is found too.
+export type Welcome = { pass: string; until: string; guest: string; bot: { id: string; name?: string }; region: string; regions: string[]; message_bytes: number };

@@ -8,21 +8,22 @@
 import type { Region } from "./types.ts";
 
 // A browser takes no cookie to other hosts: there the page shows a pass.
-type Pass = { pass: string; until: string };
+export type Pass = { pass: string; until: string };
 
 type Kept = { places: string[]; pass: Pass | null };
 
 export type WorldOptions = {
   fetch?: typeof fetch;
+  home?: string; // origin of the place to be served by; "" = the page's own, which knows us by its cookie
   origin?: string; // of the page
   store?: Pick<Storage, "getItem" | "setItem"> | null; // of this tab
+  slot?: string; // in the store
   patience?: number; // ms without an answer until we look whether the place lives
   limit?: number; // ms that a living place has to say so
   election?: number; // ms to wait for a place that is ready, when none is
 };
 
-const slot = "parley.world.v1";
-const home = ""; // the place that the page came from: the same origin
+const own = ""; // the place that the page came from: the same origin
 
 export class World {
   regions: Region[] = []; // as told last
@@ -31,10 +32,11 @@ export class World {
   onChange: () => void = () => {};
   onMove: () => void = () => {}; // requests go elsewhere from now on
 
-  private places: string[] = [home]; // origins, home first
-  private at = home;
+  protected readonly home: string;
+  protected places: string[]; // origins, home first
+  protected pass: Pass | null = null;
+  private at: string;
   private moving: Promise<void> | null = null;
-  private pass: Pass | null = null;
   private well = 0; // checks in a row that found home well while we are away
   private asking: Promise<void> | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -42,13 +44,24 @@ export class World {
   private close = false; // somebody watches: ask often
 
   constructor(private readonly o: WorldOptions = {}) {
+    this.home = this.at = o.home ?? own;
+    this.places = [this.home];
+    this.recall();
+  }
+
+  // recall takes over what was kept, by an earlier visit or another tab.
+  recall(): void {
     try {
-      const kept = JSON.parse(o.store?.getItem(slot) ?? "null") as Kept | null;
-      if (Array.isArray(kept?.places)) this.places = [home, ...kept.places.filter((p) => typeof p === "string" && p !== home)];
+      const kept = JSON.parse(this.o.store?.getItem(this.slot()) ?? "null") as Kept | null;
+      if (Array.isArray(kept?.places)) this.places = [this.home, ...kept.places.filter((p) => typeof p === "string" && p !== this.home)];
       if (typeof kept?.pass?.pass === "string") this.pass = kept.pass;
     } catch {
       // Nothing usable was kept: home is all we know.
     }
+  }
+
+  private slot(): string {
+    return this.o.slot ?? "parley.world.v1";
   }
 
   // here is the region that answered last, "" if it is the only one.
@@ -58,7 +71,7 @@ export class World {
 
   // away reports whether requests go to another place than home.
   away(): boolean {
-    return this.at !== home;
+    return this.at !== this.home;
   }
 
   // several reports whether there is somewhere else to go.
@@ -105,8 +118,8 @@ export class World {
 
   private ask(base: string, path: string, init: RequestInit): Promise<Response> {
     const headers = new Headers(init.headers);
-    if (base !== home && this.pass) headers.set("Authorization", `Bearer ${this.pass.pass}`);
-    return (this.o.fetch ?? fetch)(base + path, { ...init, headers, credentials: base === home ? "same-origin" : "omit", cache: "no-store" });
+    if (base !== own && this.pass) headers.set("Authorization", `Bearer ${this.pass.pass}`);
+    return (this.o.fetch ?? fetch)(base + path, { ...init, headers, credentials: base === own ? "same-origin" : "omit", cache: "no-store" });
   }
 
   private async ready(base: string): Promise<boolean> {
@@ -192,13 +205,18 @@ export class World {
   refresh(): Promise<void> {
     this.asking ??= this.learn().finally(() => {
       this.asking = null;
-      const hidden = typeof document !== "undefined" && document.visibilityState === "hidden";
-      this.again(hidden ? 60_000 : this.close ? 1000 : this.several() ? 10_000 : 60_000);
+      this.again(this.pace());
     });
     return this.asking;
   }
 
-  private async learn(): Promise<void> {
+  // pace is how long to wait until the next question, in ms.
+  protected pace(): number {
+    const hidden = typeof document !== "undefined" && document.visibilityState === "hidden";
+    return hidden ? 60_000 : this.close ? 1000 : this.several() ? 10_000 : 60_000;
+  }
+
+  protected async learn(): Promise<void> {
     try {
       const res = await this.fetch("/api/v1/regions", { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(5000) });
       if (!res.ok) throw new Error(`regions answered ${res.status}`);
@@ -206,7 +224,7 @@ export class World {
       this.regions = Array.isArray(regions) ? regions : [];
       this.told = Date.now();
       this.failed = false;
-      this.places = [home, ...this.addresses()];
+      this.places = [this.home, ...this.addresses()];
       if (this.several()) await this.renew();
       this.keep();
       await this.homing();
@@ -218,7 +236,7 @@ export class World {
 
   // addresses are the other origins at which a region serves users.
   private addresses(): string[] {
-    const own = this.o.origin ?? (typeof location === "undefined" ? "" : location.origin);
+    const mine = this.o.origin ?? (typeof location === "undefined" ? "" : location.origin);
     const out = new Set<string>();
     // One region alone is behind whatever the page came through.
     if (this.regions.filter((r) => r.role !== "witness").length < 2) return [];
@@ -227,12 +245,12 @@ export class World {
       try {
         const u = new URL(r.address || "");
         // A page that came over TLS may not ask without it.
-        if (u.origin !== own && (u.protocol === "https:" || (u.protocol === "http:" && own.startsWith("http:")))) out.add(u.origin);
+        if (u.origin !== mine && (u.protocol === "https:" || (u.protocol === "http:" && mine.startsWith("http:")))) out.add(u.origin);
       } catch {
         // It has said no address yet, or is down: what it said before is kept.
       }
     }
-    for (const p of this.places) if (p !== home && p !== own && this.regions.some((r) => r.state === "down" && !r.address)) out.add(p);
+    for (const p of this.places) if (p !== this.home && p !== mine && this.regions.some((r) => r.state === "down" && !r.address)) out.add(p);
     return [...out];
   }
 
@@ -249,18 +267,18 @@ export class World {
   }
 
   // homing goes back to the place that the page came from once it is well.
-  private async homing(): Promise<void> {
-    if (this.at === home) return;
-    this.well = (await this.ready(home)) ? this.well + 1 : 0;
+  protected async homing(): Promise<void> {
+    if (!this.away()) return;
+    this.well = (await this.ready(this.home)) ? this.well + 1 : 0;
     if (this.well < 2 || this.moving) return;
-    this.at = home;
+    this.at = this.home;
     this.onMove();
   }
 
-  private keep(): void {
+  protected keep(): void {
     const kept: Kept = { places: this.places.slice(1), pass: this.pass };
     try {
-      this.o.store?.setItem(slot, JSON.stringify(kept));
+      this.o.store?.setItem(this.slot(), JSON.stringify(kept));
     } catch {
       // Full or forbidden: this page still knows it.
     }

@@ -4,7 +4,7 @@
 import { h, type ComponentChild } from "preact";
 import { CodeBlock } from "../ui/code.tsx";
 import { Formula } from "../ui/math.tsx";
-import { words } from "../words.ts";
+import { words } from "../talk.ts";
 import type { Token } from "./parser.ts";
 import { safe } from "./urls.ts";
 

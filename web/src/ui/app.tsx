@@ -1,9 +1,9 @@
 // The page: list, header, banners, messages, message box.
 import type { VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { world } from "../api.ts";
 import type { Open } from "../open.ts";
 import { own, type Session } from "../session.ts";
+import { world } from "../here.ts";
 import { listen } from "../keys.ts";
 import { branched } from "../tree.ts";
 import { language, words } from "../words.ts";

@@ -2,7 +2,7 @@
 import type { VNode } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fileName, highlight } from "../markdown/highlight.ts";
-import { words } from "../words.ts";
+import { words } from "../talk.ts";
 import { copy, save } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 

@@ -2,7 +2,8 @@
 // of it to read.
 import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { api, ApiError } from "../api.ts";
+import { ApiError } from "../api.ts";
+import { api } from "../here.ts";
 import type { Node } from "../conversation.ts";
 import type { Open } from "../open.ts";
 import { own, type Chosen, type Session } from "../session.ts";

@@ -2,6 +2,7 @@
 import type { VNode } from "preact";
 
 const paths = {
+  chat: "M3.5 4.5h13v9.5H9.5L5.5 17v-3h-2zM7 8h6M7 10.8h4",
   plus: "M10 4v12M4 10h12",
   menu: "M3 5.5h14M3 10h14M3 14.5h9",
   close: "M5 5l10 10M15 5L5 15",

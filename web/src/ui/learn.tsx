@@ -1,7 +1,7 @@
 // The page on which operators say what messages mean that were not understood.
 import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { api } from "../api.ts";
+import { api } from "../here.ts";
 import type { Group, Learning } from "../learning.ts";
 import { language, words } from "../words.ts";
 import { learnWords } from "../words/learn.ts";

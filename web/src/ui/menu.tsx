@@ -2,7 +2,8 @@
 // leads to.
 import type { VNode } from "preact";
 import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { api, ApiError } from "../api.ts";
+import { ApiError } from "../api.ts";
+import { api } from "../here.ts";
 import type { Session } from "../session.ts";
 import { branched } from "../tree.ts";
 import { words } from "../words.ts";

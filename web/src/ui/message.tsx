@@ -1,17 +1,16 @@
 // One message: what was said or is being answered, its state in words, and
 // what can be done with it.
 import { Component, type VNode } from "preact";
-import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Node } from "../conversation.ts";
 import type { Open } from "../open.ts";
-import type { Item, Progress } from "../outbox.ts";
 import type { Session } from "../session.ts";
 import { choose, type Step } from "../tree.ts";
-import { locale, words } from "../words.ts";
+import { words } from "../words.ts";
 import { CopyButton } from "./code.tsx";
-import { useTick } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { Markdown } from "./markdown.tsx";
+import { Clock, stateOf, useNode } from "./states.tsx";
 
 type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string; reaction: string };
 
@@ -28,11 +27,6 @@ export class Message extends Component<Props> {
   override render(p: Props): VNode {
     return p.step.node.role === "bot" ? <Answer {...p} /> : <Said {...p} />;
   }
-}
-
-function useNode(open: Open, key: string): void {
-  const [, again] = useReducer((n: number) => n + 1, 0);
-  useEffect(() => open.watch(key, () => again(undefined)), [open, key]);
 }
 
 function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Props): VNode {
@@ -158,40 +152,6 @@ function ended(n: Node): boolean {
   return meta?.continues === true && (n.turn?.state === "stopped" || meta.finish === "length");
 }
 
-// stateOf says in words where an answer is and who gave it.
-export function stateOf(n: Node, stopping: boolean): string {
-  const t = n.turn;
-  const meta = n.activity?.channelData?.parley;
-  const out: string[] = [];
-  if (!n.activity && t) {
-    if (t.state === "queued") out.push(words.queued(t.position));
-    else if (t.state === "running") out.push(stopping ? words.stopping : n.text === "" ? words.thinking(place(t.region)) : words.answering(place(t.region)));
-  }
-  if (t?.state === "stopped" || meta?.finish === "stopped" || meta?.finish === "stop_requested") out.push(words.stopped);
-  if (meta?.finish === "length") out.push(words.cutShort);
-  if (t?.resumed) out.push(words.resumed(t.resumed.after));
-  else if (meta?.attempt !== undefined && meta.attempt > 1) out.push(words.attempts(meta.attempt));
-  if (meta?.demo) out.push(words.demonstration);
-  for (const who of [meta?.model, place(meta?.region)]) if (who && !out.includes(who)) out.push(who);
-  return out.join(" · ");
-}
-
-// place is a region worth naming: one node alone calls itself local.
-const place = (region: string | undefined): string => (region === "local" ? "" : (region ?? ""));
-
-// Clock is the time at which something was said.
-function Clock({ at }: { at: string }): VNode | null {
-  const d = new Date(at);
-  if (at === "" || Number.isNaN(d.getTime())) return null;
-  const today = d.toDateString() === new Date().toDateString();
-  const short = today ? { timeStyle: "short" as const } : { dateStyle: "medium" as const, timeStyle: "short" as const };
-  return (
-    <time class="clock" dir="auto" dateTime={at} title={d.toLocaleString(locale, { dateStyle: "full", timeStyle: "medium" })}>
-      {d.toLocaleString(locale, short)}
-    </time>
-  );
-}
-
 function Said({ session, open, step }: Props): VNode {
   const n = step.node;
   useNode(open, n.key);
@@ -294,43 +254,4 @@ function Editor({ text, onSend, onCancel }: { text: string; onSend: (t: string) 
       </div>
     </form>
   );
-}
-
-// Waiting is a message, or a wish for another answer, on its way out.
-export function Waiting({ session, item }: { session: Session; item: Item }): VNode {
-  const p = session.outbox.of(item.key);
-  const counting = p !== undefined && !p.sending && p.next > Date.now();
-  useTick(counting, 500);
-  const state = waitingState(item, p);
-  return (
-    <article class={`said waiting${item.failed !== undefined ? " failed" : ""}`}>
-      <h2 class="vh">{words.you}</h2>
-      {item.kind === "message" ? (
-        <div class="bubble" dir="auto">
-          {item.text}
-        </div>
-      ) : null}
-      <footer>
-        <p class="state">{state}</p>
-        {item.failed !== undefined ? (
-          <span class="acts always">
-            <button type="button" class="button small" onClick={() => session.outbox.retry(item.key)}>
-              {words.tryAgain}
-            </button>
-            <button type="button" class="button plain small" onClick={() => session.outbox.settle(item.key)}>
-              {words.discard}
-            </button>
-          </span>
-        ) : null}
-      </footer>
-    </article>
-  );
-}
-
-function waitingState(item: Item, p: Progress | undefined): string {
-  if (item.failed !== undefined) return words.notSent(item.failed);
-  if (item.activity !== undefined || item.answer !== undefined) return words.accepted;
-  if (!p || p.sending || p.tries === 0) return item.kind === "regenerate" ? words.asking : words.sending;
-  const s = Math.ceil((p.next - Date.now()) / 1000);
-  return p.why ? words.waitingWhy(p.why, s) : words.waitingNet(s);
 }

@@ -1,7 +1,7 @@
 // The world panel: every region, how it is, who leads whose log, and who serves
 // this page and answers in it.
 import type { VNode } from "preact";
-import { world } from "../api.ts";
+import { world } from "../here.ts";
 import type { Session } from "../session.ts";
 import type { Region } from "../types.ts";
 import { words } from "../words.ts";

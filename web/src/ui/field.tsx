@@ -1,0 +1,87 @@
+// The box that a message is written in, with its buttons.
+import type { RefObject, VNode } from "preact";
+import { useLayoutEffect } from "preact/hooks";
+import { words } from "../talk.ts";
+import { Icon } from "./icons.tsx";
+
+type Props = {
+  id: string;
+  area: RefObject<HTMLTextAreaElement | null>;
+  text: string;
+  limit: number; // bytes; 0: not known
+  gone: boolean; // there is nothing to write to
+  running: boolean; // an answer, which can be stopped
+  stopping: boolean;
+  onText: (text: string) => void;
+  onSend: () => void;
+  onStop: () => void;
+  onKey?: (e: KeyboardEvent) => void;
+};
+
+export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey }: Props): VNode {
+  useLayoutEffect(() => grow(area.current), [text]);
+  const long = limit > 0 && text.length * 3 > limit && new TextEncoder().encode(text).length > limit;
+  const ready = text.trim() !== "" && !long && !gone;
+  const send = (): void => {
+    if (!ready) return;
+    onSend();
+    area.current?.focus();
+  };
+  return (
+    <form
+      class="composer"
+      onSubmit={(e) => {
+        e.preventDefault();
+        send();
+      }}
+    >
+      <div class="field">
+        <textarea
+          id={id}
+          ref={area}
+          rows={1}
+          dir="auto"
+          aria-label={words.compose}
+          aria-describedby={`${id}-hint`}
+          placeholder={words.compose}
+          enterkeyhint="send"
+          autocomplete="off"
+          disabled={gone}
+          value={text}
+          onInput={(e) => onText(e.currentTarget.value)}
+          onKeyDown={(e) => {
+            if (e.key === "Enter" && !e.shiftKey && !e.isComposing && e.keyCode !== 229) {
+              e.preventDefault();
+              send();
+            } else onKey?.(e);
+          }}
+        />
+        {running ? (
+          <button
+            type="button"
+            class="round stop"
+            disabled={stopping}
+            aria-label={stopping ? words.stopping : words.stop}
+            title={stopping ? words.stopping : words.stop}
+            onClick={onStop}
+          >
+            <Icon name="stop" />
+          </button>
+        ) : null}
+        <button type="submit" class="round send" disabled={!ready} aria-label={words.send} title={words.send}>
+          <Icon name="send" />
+        </button>
+      </div>
+      <p id={`${id}-hint`} class={`hint${long ? " trouble-text" : ""}`}>
+        {long ? `${words.tooLong} ${limit} bytes.` : words.composeHint}
+      </p>
+    </form>
+  );
+}
+
+// grow makes the box as high as its text where the browser does not do it.
+function grow(a: HTMLTextAreaElement | null): void {
+  if (!a || CSS.supports("field-sizing", "content")) return;
+  a.style.height = "auto";
+  a.style.height = `${Math.min(a.scrollHeight, 240)}px`;
+}
