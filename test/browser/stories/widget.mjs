@@ -15,8 +15,8 @@ const pages = (n, attributes) => `<!doctype html><html lang="en"><head><title>A 
   <script src="${n.url}/widget.js" data-title="Shop help" ${attributes} defer></script></body></html>`;
 
 // site serves a page of another origin.
-async function site(t, page, headers = {}) {
-  const server = createServer((req, res) => res.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...headers }).end(page(req.url)));
+async function site(t, page, headers = () => ({})) {
+  const server = createServer((req, res) => res.writeHead(200, { "Content-Type": "text/html; charset=utf-8", ...headers() }).end(page(req.url)));
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
   t.undo(() => server.close());
   return `http://127.0.0.1:${server.address().port}`;
@@ -26,7 +26,7 @@ async function site(t, page, headers = {}) {
 async function shop(t, { answer = () => words, delay = 15, attributes = "", style = "", headers, env = {} } = {}) {
   const e = await t.engine({ delay, answer });
   let n;
-  const origin = await site(t, () => pages(n, attributes).replace("</head>", style ? `<style>${style}</style></head>` : "</head>"), headers);
+  const origin = await site(t, () => pages(n, attributes).replace("</head>", style ? `<style>${style}</style></head>` : "</head>"), () => headers?.(n.url));
   n = await t.node({ engine: e.url, env: { PARLEY_WIDGET_ORIGINS: origin, ...env } });
   return { e, n, origin };
 }
@@ -80,5 +80,146 @@ export const stories = {
     await v.answered();
     await v.page.screenshot({ path: join(t.out, "widget-hostile.png") });
     equal(v.errors.join("\n"), "", "errors");
+  },
+  "widget: a site with the strictest policies, hostile text, stop and try again": async (t) => {
+    const text = "# Hi <img src=x onerror=alert(1)>\n\n[x](javascript:alert(1)) **bold** &amp; &copy; `code`\n\n```js\nlet a = 1;\n```\n\n![p](https://evil.example/p.png)\n\n" + words;
+    const { n, origin } = await shop(t, {
+      answer: () => text,
+      headers: (n) => ({
+        "Content-Security-Policy": `default-src 'none'; script-src ${n}; connect-src ${n}; require-trusted-types-for 'script'; trusted-types 'none'`,
+        "Cross-Origin-Embedder-Policy": "require-corp",
+      }),
+    });
+    const v = await visit(t, origin);
+    const asked = [];
+    v.page.on("request", (r) => asked.push(r.url()));
+    await v.open();
+    await v.say("Show me");
+    await v.middle();
+    await v.page.locator("parley-chat .stop").click();
+    await until(async () => (await v.page.locator("parley-chat .state").allTextContents()).includes("stopped"), "it is stopped");
+    await v.page.locator("parley-chat article.answer .button").click(); // try again
+    await until(async () => (await v.answers.count()) === 1 && (await v.answer()).includes("w119"), "another answer is whole");
+    equal(await v.page.locator("parley-chat .md strong").textContent(), "bold", "markdown");
+    equal(await v.page.locator("parley-chat .md img, parley-chat .md script, parley-chat a[href^=javascript]").count(), 0, "elements that are not allowed");
+    ok((await v.answer()).includes("& ©"), "named characters are decoded");
+    await v.page.screenshot({ path: join(t.out, "widget-1440.png") });
+    ok(asked.every((u) => u.startsWith(n.url)), `nobody else is asked: ${asked.filter((u) => !u.startsWith(n.url))}`);
+    equal(v.errors.join("\n"), "", "errors");
+  },
+  "widget: the node is killed in the middle of an answer": async (t) => {
+    const { e, n, origin } = await shop(t, { delay: 30 });
+    const v = await visit(t, origin, { width: 390, height: 844, dark: true });
+    await v.open();
+    await v.say("Count for me");
+    await v.middle();
+    await n.kill();
+    await v.say("And again"); // nobody takes it yet
+    await until(async () => /tries again|trying again/.test((await v.page.locator("parley-chat .state").allTextContents()).join()), "it waits");
+    await n.start();
+    await until(async () => (await v.answers.allTextContents()).filter((a) => a === words).length === 2, "both answers are whole", 40_000);
+    equal((await v.said.allTextContents()).join("|"), "Count for me|And again", "what was said, once");
+    ok(e.calls >= 2, "the engine was asked");
+    await v.page.screenshot({ path: join(t.out, "widget-390-dark.png") });
+  },
+  "widget: two pages of one site, the next one, start over, the handle": async (t) => {
+    const { origin } = await shop(t, { delay: 5 });
+    const one = await visit(t, origin, { width: 1024, height: 700 });
+    const two = await visit(t, origin, { context: one.context });
+    await one.page.evaluate(() => {
+      window.heard = [];
+      for (const e of ["open", "close", "message"]) Parley.on(e, (what) => heard.push([e, what?.role, what?.text?.slice(0, 5)].join(" ").trim()));
+      Parley.send("Count for me");
+    });
+    await two.open();
+    for (const v of [one, two]) await v.answered();
+    await two.say("Once more");
+    for (const v of [one, two]) await until(async () => (await v.answers.count()) === 2 && (await v.answer()) === words, "both pages show both answers");
+    await one.page.evaluate(() => Parley.close());
+    equal((await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
+    // Answered while nobody looks: the next page says that there is something.
+    await two.say("A third time");
+    await two.middle();
+    await two.page.keyboard.press("Escape");
+    await two.page.goto(origin + "/other");
+    await until(async () => /new answer/.test(await two.knob.getAttribute("aria-label")), "the bubble says that an answer came");
+    await two.open();
+    await until(async () => (await two.answers.count()) === 3, "it is there");
+    await two.page.locator("parley-chat [aria-label='Start over']").click();
+    await one.open();
+    for (const v of [one, two]) await until(async () => (await v.said.count()) === 0, "both pages begin anew");
+    await one.say("Hello");
+    for (const v of [one, two]) await v.answered();
+    equal((await two.said.allTextContents()).join(), "Hello", "the new conversation");
+  },
+  "widget: a site that is not named, and a visitor who asks too much": async (t) => {
+    const { n, e, origin } = await shop(t, { delay: 1, env: { PARLEY_WIDGET_MESSAGES: "3", PARLEY_WIDGET_GUESTS: "2" } });
+    const other = await site(t, () => pages(n, ""));
+    const v = await visit(t, other);
+    await v.open();
+    await v.say("Let me in");
+    await v.page.locator("parley-chat .banner").waitFor();
+    equal(await v.page.locator("parley-chat .banner").textContent(), "The chat could not be reached. What you send waits here; trying again…", "what the visitor is told");
+    const told = await v.page.evaluate(async (url) => {
+      const call = (path, init) => fetch(url + path, init).then((r) => r.status, () => "nothing");
+      return Promise.all([call("/api/v1/widget/session", { method: "POST" }), call("/api/v1/info"), call("/readyz"), call("/api/v1/conversations", { credentials: "include" })]);
+    }, n.url);
+    equal(told.join(), "nothing,nothing,nothing,nothing", "what its page can read");
+    equal(e.calls, 0, "answers");
+    const w = await visit(t, origin);
+    await w.open();
+    for (const text of ["one", "two", "three"]) await w.say(text);
+    await until(async () => /too many messages.*tries again/.test((await w.page.locator("parley-chat .state").allTextContents()).join()), "the third waits");
+    equal(e.calls, 2, "answers");
+    await (await visit(t, origin)).open();
+    const late = await visit(t, origin);
+    await late.open();
+    await until(async () => /too many visitors|could not be reached/.test((await late.page.locator("parley-chat .banner").allTextContents()).join()), "the third visitor waits");
+  },
+  "widget: keyboard, screen reader, sheet, colours, both schemes": async (t) => {
+    const { origin } = await shop(t, { delay: 2, answer: () => "Here is **all** of it: [our terms](https://example.org/terms).\n\n| a | b |\n|---|---|\n| 1 | 2 |", attributes: 'data-accent="#ffd400" data-position="left" data-greeting="Hello there!" data-lang="de"' });
+    for (const [width, height, dark] of [[1440, 900, false], [1440, 900, true], [390, 844, false], [390, 844, true]]) {
+      const v = await visit(t, origin, { width, height, dark });
+      const name = `${width}${dark ? "-dark" : ""}`;
+      await clean(v, `closed ${name}`);
+      await v.knob.focus();
+      await v.page.keyboard.press("Enter");
+      await v.area.waitFor();
+      const within = () => v.page.evaluate(() => document.activeElement.tagName + " " + (document.activeElement.shadowRoot?.activeElement?.className ?? ""));
+      await v.say("Zeig mir alles");
+      await until(async () => (await v.answer()).includes("our terms"), "the answer");
+      await until(async () => /^Antwort: Here is/.test((await v.page.locator("parley-chat .panel [role=status]").allTextContents()).join("")), "a screen reader hears the answer");
+      await clean(v, `open ${name}`);
+      await v.page.screenshot({ path: join(t.out, `widget-look-${name}.png`) });
+      if (width === 390) {
+        for (let i = 0; i < 20; i++) {
+          await v.page.keyboard.press("Tab");
+          ok(!/^(A|BODY|HTML) /.test(await within()) || (await within()).startsWith("BODY "), `the sheet holds the focus: ${await within()}`);
+        }
+      }
+      await v.area.focus();
+      await v.page.keyboard.press("Escape");
+      await until(async () => (await v.panel.getAttribute("open")) === null, "Escape closes it");
+      ok((await within()).endsWith("knob"), `the focus is back on the bubble: ${await within()}`);
+      equal(v.errors.join("\n"), "", "errors");
+    }
+  },
+  "widget: the page to try it on": async (t) => {
+    const e = await t.engine({ delay: 2 });
+    const n = await t.node({ engine: e.url });
+    for (const [width, dark] of [[1440, false], [390, true]]) {
+      const v = await visit(t, n.url, { width, dark, path: "/widget" });
+      await v.page.fill("label:has-text('data-title') input, .try input >> nth=0", 'Ask "us"');
+      await v.page.selectOption(".try select >> nth=0", "left");
+      ok((await v.page.locator(".try pre").first().textContent()).includes('data-title="Ask &#34;us&#34;" data-position="left" defer></script>'), "the tag says it");
+      await clean(v, "the page");
+      if (width === 390) await v.page.screenshot({ path: join(t.out, "widget-try-390-dark.png"), fullPage: true });
+      await v.open();
+      await v.say("Count");
+      await v.answered();
+      equal(await v.page.locator("parley-chat .head h2").textContent(), 'Ask "us"', "the title");
+      await v.page.screenshot({ path: join(t.out, `widget-try-${width}.png`) });
+      equal(v.errors.join("\n"), "", "errors");
+    }
   },
 };
