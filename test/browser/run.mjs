@@ -41,6 +41,7 @@ try {
       out,
       browser: web,
       undo: (f) => undo.push(f),
+      pages, // of which there are pictures if the story fails
       skip: (why) => {
         throw new Skip(why);
       },

@@ -36,6 +36,7 @@ async function visit(t, origin, { context, width = 1440, height = 900, dark = fa
   context ??= await t.browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
   t.undo(() => context.close());
   const page = await context.newPage();
+  t.pages.push({ page });
   const errors = [];
   page.on("pageerror", (err) => errors.push(err.message));
   page.on("console", (m) => /Content Security Policy|Trusted Type/i.test(m.text()) && errors.push(m.text()));
@@ -170,7 +171,7 @@ export const stories = {
     await w.open();
     for (const text of ["one", "two", "three"]) await w.say(text);
     await until(async () => /too many messages.*tries again/.test((await w.page.locator("parley-chat .state").allTextContents()).join()), "the third waits");
-    equal(e.calls, 2, "answers");
+    await until(() => e.calls === 2, "two answers were asked for");
     await (await visit(t, origin)).open();
     const late = await visit(t, origin);
     await late.open();
@@ -205,11 +206,11 @@ export const stories = {
     }
   },
   "widget: the page to try it on": async (t) => {
-    const e = await t.engine({ delay: 2 });
+    const e = await t.engine({ delay: 2, answer: () => words });
     const n = await t.node({ engine: e.url });
     for (const [width, dark] of [[1440, false], [390, true]]) {
       const v = await visit(t, n.url, { width, dark, path: "/widget" });
-      await v.page.fill("label:has-text('data-title') input, .try input >> nth=0", 'Ask "us"');
+      await v.page.fill(".try input >> nth=0", 'Ask "us"');
       await v.page.selectOption(".try select >> nth=0", "left");
       ok((await v.page.locator(".try pre").first().textContent()).includes('data-title="Ask &#34;us&#34;" data-position="left" defer></script>'), "the tag says it");
       await clean(v, "the page");

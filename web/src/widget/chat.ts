@@ -138,7 +138,7 @@ export class Chat {
 
   // rest lets go of the stream when nobody looks and nothing comes.
   private rest(): void {
-    if (!this.shown && this.current && this.current.state.running().length === 0 && this.outbox.items().length === 0) this.current.leave();
+    if (!this.shown && this.current?.loaded && this.current.state.running().length === 0 && this.outbox.items().length === 0) this.current.leave();
   }
 
   private entered(): void {
@@ -214,7 +214,7 @@ export class Chat {
       this.keep({ ...this.talk, awaits: busy });
     }
     if (open.missing) this.gone(open);
-    else if (open.loaded) this.rest();
+    else this.rest();
     this.bell.ring();
   }
 
@@ -275,6 +275,7 @@ export class Chat {
     if (text.trim() === "") return;
     const parent = this.current?.path().findLast((s) => s.node.id !== "")?.node.id;
     const { id, draft } = this.talk;
+    if (id === "") this.keep(this.talk); // another tab may be the one that sends it
     this.outbox.add({ key: uuid(), kind: "message", conversation: id, draft: id ? "" : draft, text, parent, created: Date.now() });
     this.write("");
     this.attend();
@@ -328,7 +329,11 @@ export class Chat {
         if (this.shown) this.attend();
       }
     }
-    if (key === null || key === this.slots.outbox) this.outbox.reread();
+    if (key === null || key === this.slots.outbox) {
+      this.outbox.reread();
+      const made = this.outbox.items().find((i) => i.draft === this.talk.draft && i.conversation !== "");
+      if (made) this.created(made.draft, made.conversation);
+    }
     this.bell.ring();
   }
 

@@ -32,7 +32,7 @@ function Try({ mounted, first }: { mounted: Mounted; first: Look }): VNode {
   const words = texts[language] ?? texts.en!;
   useLayoutEffect(() => {
     document.documentElement.lang = language;
-    document.title = words.title;
+    document.title = words.heading;
   }, [words]);
   const tag = tagOf(location.origin, look);
   const field = (name: "title" | "greeting" | "bot", hint = ""): VNode => (
@@ -62,7 +62,7 @@ function Try({ mounted, first }: { mounted: Mounted; first: Look }): VNode {
   );
   return (
     <main class="try">
-      <h1>{words.title}</h1>
+      <h1>{words.heading}</h1>
       <p>{words.intro}</p>
       <form class="fields" onSubmit={(e) => e.preventDefault()}>
         {field("title")}

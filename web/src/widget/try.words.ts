@@ -1,7 +1,8 @@
 // The texts of the page /widget.
 
 const en = {
-  title: "A chat for your site",
+  heading: "A chat for your site",
+  title: "Title",
   intro: "This is the bubble as your visitors will see it, at the edge of this page. Change how it looks, try it, and take the tag.",
   greeting: "Greeting",
   bot: "Bot",
@@ -22,7 +23,8 @@ const en = {
 };
 
 const de: typeof en = {
-  title: "Ein Chat für Ihre Website",
+  heading: "Ein Chat für Ihre Website",
+  title: "Titel",
   intro: "So sehen Ihre Besucher die Blase, am Rand dieser Seite. Stellen Sie ein, wie sie aussieht, probieren Sie sie aus und nehmen Sie das Tag mit.",
   greeting: "Begrüßung",
   bot: "Bot",
