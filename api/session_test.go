@@ -46,6 +46,7 @@ understanding:
 	nodeItself(t, open, keyed)
 	directLine(t, open)
 	connector(t, open)
+	guests(t, open)
 
 	if missing := j.unseen(promised); len(missing) > 0 {
 		t.Errorf("the description promises what this session did not see:\n%s", strings.Join(missing, "\n"))
@@ -354,6 +355,31 @@ func completions(t *testing.T, c *caller) {
 	}
 }
 
+// guests are visitors of a web site: each has conversations of his own, and
+// nothing else is theirs.
+func guests(t *testing.T, c *caller) {
+	t.Helper()
+	site := c.with("Origin", c.base)
+	hello := site.ok(200, "POST", "/api/v1/widget/session", "")
+	guest := site.with("Authorization", "Bearer "+hello.text("pass"))
+	if again := guest.ok(200, "POST", "/api/v1/widget/session", `{"bot":"quick"}`); again.text("guest") != hello.text("guest") {
+		t.Errorf("who showed the pass of %s became %s", hello.text("guest"), again.text("guest"))
+	}
+	site.ok(404, "POST", "/api/v1/widget/session", `{"bot":"slow"}`)
+	site.bad(400, "POST", "/api/v1/widget/session", `{"bot":1}`)
+	site.ok(413, "POST", "/api/v1/widget/session", `{"bot":"`+strings.Repeat("x", 5000)+`"}`)
+	c.with("Origin", "https://evil.example").ok(403, "POST", "/api/v1/widget/session", "")
+
+	path := "/api/v1/conversations/" + guest.ok(201, "POST", "/api/v1/conversations", `{"home":"`+hello.text("region")+`"}`).text("id")
+	turn := guest.ok(202, "POST", path+"/activities", `{"type":"message","text":"Hello!"}`).text("turn")
+	guest.until("GET", path+"/events", "", turnIs(turn, "done"))
+	turn = guest.ok(202, "POST", path+"/turns/"+turn+"/regenerate", "").text("turn")
+	guest.ok(202, "POST", path+"/turns/"+turn+"/stop", "")
+	guest.ok(403, "PATCH", path, `{"system":"You are a pirate."}`)
+	c.ok(404, "GET", path, "")
+	guest.ok(204, "DELETE", path, "")
+}
+
 // strangers come without a key, with another one, or from another origin.
 func strangers(t *testing.T, c *caller) {
 	t.Helper()
@@ -446,7 +472,7 @@ func bodyFor(operation string) string {
 		return `"x"`
 	case "analyzeConversation":
 		return analysis
-	case "pageToken":
+	case "pageToken", "widgetSession":
 		return `{}`
 	case "activateModel":
 		return `{"version":"x"}`

@@ -56,6 +56,7 @@ type Options struct {
 	// Line as a user of this API; nil = that channel is off.
 	PageToken func(ctx context.Context, user, conversation string) (any, error)
 	Origins   []string // other origins whose pages may call the API; they show a pass, no cookie
+	Widget    Widget   // who may show the chat bubble; zero = nobody
 	MaxBody   int64    // bytes of a request to /api; 0 = 1 MiB
 	// Stopping is closed when the node stops: event streams end with it at once,
 	// their clients come back by position. Nil: never.
@@ -91,10 +92,11 @@ type BotInfo struct {
 }
 
 type server struct {
-	opts Options
-	lg   *slog.Logger
-	pack sync.Mutex // held by the one package that is being taken in
-	sort sync.Mutex // held by the one request whose texts are sorted
+	opts  Options
+	lg    *slog.Logger
+	lobby *lobby     // of the widget's visitors
+	pack  sync.Mutex // held by the one package that is being taken in
+	sort  sync.Mutex // held by the one request whose texts are sorted
 }
 
 // New returns the handler of a node.
@@ -117,7 +119,7 @@ func New(opts Options) (http.Handler, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{opts: opts, lg: opts.Logger.With("part", "api")}
+	s := &server{opts: opts, lg: opts.Logger.With("part", "api"), lobby: newLobby(opts.Widget)}
 	origins := http.NewCrossOriginProtection()
 	for _, o := range opts.Origins {
 		if err := origins.AddTrustedOrigin(o); err != nil {
@@ -130,7 +132,8 @@ func New(opts Options) (http.Handler, error) {
 	origins.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		writeFault(w, errCrossOrigin)
 	}))
-	return s.guard(cors(opts.Origins, origins.Handler(s.routes()))), nil
+	routes := s.routes()
+	return s.guard(s.visitors(routes, cors(opts.Origins, origins.Handler(routes)))), nil
 }
 
 // call is a request of a known user. An error it returns is written by the
@@ -140,22 +143,30 @@ type call func(w http.ResponseWriter, r *http.Request, user string) error
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f call) { mux.Handle(pattern, s.user(f, writeFault)) }
+	// What guests may do is here, and nothing else.
+	guests := func(pattern string, f call, g guestCall) { mux.Handle(pattern, s.either(f, g)) }
 	handle("GET /api/v1/info", s.info)
 	mux.HandleFunc("POST /api/v1/session", s.signIn)
 	mux.HandleFunc("DELETE /api/v1/session", s.signOut)
 	handle("POST /api/v1/session/pass", s.pass)
 	handle("GET /api/v1/conversations", s.list)
-	handle("POST /api/v1/conversations", s.create)
-	handle("GET /api/v1/conversations/{id}", s.get)
+	guests("POST /api/v1/conversations", s.create, s.guestCreate)
+	guests("GET /api/v1/conversations/{id}", s.get, as(s.get))
 	handle("PATCH /api/v1/conversations/{id}", s.change)
-	handle("DELETE /api/v1/conversations/{id}", s.delete)
+	guests("DELETE /api/v1/conversations/{id}", s.delete, as(s.delete))
 	handle("GET /api/v1/conversations/{id}/activities", s.activities)
-	handle("POST /api/v1/conversations/{id}/activities", s.say)
-	handle("GET /api/v1/conversations/{id}/events", s.events)
+	guests("POST /api/v1/conversations/{id}/activities", s.say, s.guestSay)
+	guests("GET /api/v1/conversations/{id}/events", s.events, s.guestEvents)
 	handle("GET /api/v1/conversations/{id}/export", s.export)
-	handle("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop)
-	handle("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate)
+	guests("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop, as(s.stop))
+	guests("POST /api/v1/conversations/{id}/turns/{turn}/regenerate", s.regenerate, s.guestAgain)
 	handle("POST /api/v1/conversations/{id}/turns/{turn}/continue", s.carryOn)
+	mux.HandleFunc("POST /api/v1/widget/session", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.widgetSession(w, r); err != nil {
+			s.note(r, err)
+			writeFault(w, err)
+		}
+	})
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/regions", s.regions)
 	handle("POST /api/v1/directline/token", s.pageToken)

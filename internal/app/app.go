@@ -499,7 +499,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			defer cancel()
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
-		Gateway: gw, Page: page, Origins: append(regions, a.cfg.Origins...), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Gateway: gw, Page: page, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
 		return nil, err

@@ -2,10 +2,12 @@ package app
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/directline"
+	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/secret"
 )
 
@@ -35,4 +37,18 @@ func (a *App) channels(o *api.Options, shared []byte) error {
 	}
 	o.Channels, o.PageToken = map[string]http.Handler{directline.Base + "/": server}, server.PageToken
 	return nil
+}
+
+// widget says who may show the chat bubble.
+func (a *App) widget(regions []string) api.Widget {
+	c := a.cfg.Widget
+	w := api.Widget{
+		Origins: c.Origins, Own: a.cfg.Loopback(), Region: a.cfg.Region, Regions: slices.Clone(regions),
+		Message: int(c.Message), Guests: c.Guests, Messages: c.Messages,
+	}
+	for _, id := range c.Bots {
+		i := slices.IndexFunc(a.cfg.Bots, func(b config.Bot) bool { return b.ID == id })
+		w.Bots = append(w.Bots, api.BotInfo{ID: id, Name: a.cfg.Bots[i].Name})
+	}
+	return w
 }

@@ -81,13 +81,15 @@ const (
 	LocalUser = "local"
 )
 
-// User returns who a request is from.
+// User returns who a request is from. A guest is no user.
 func (g *Guard) User(r *http.Request) (string, error) {
-	if g.opts.Open && !loopbackHost(r.Host) {
-		// A name that an attacker points at 127.0.0.1 must not reach us.
-		return "", fault.New(fault.Forbidden, "this node answers only to loopback names such as localhost and 127.0.0.1")
+	if err := g.meant(r); err != nil {
+		return "", err
 	}
 	if key, ok := bearer(r); ok {
+		if strings.HasPrefix(key, guestPrefix) {
+			return "", fault.New(fault.Forbidden, "a guest's pass is good for that guest's conversations, and nothing else")
+		}
 		if pass, ok := strings.CutPrefix(key, passPrefix); ok {
 			if user, ok := g.open(passKind, pass); ok {
 				return user, nil
@@ -117,6 +119,14 @@ func (g *Guard) User(r *http.Request) (string, error) {
 		return LocalUser, nil
 	}
 	return "", fault.New(fault.Unauthenticated, "a key is needed: send it as \"Authorization: Bearer KEY\", or sign in on the page")
+}
+
+// meant refuses a name that an attacker points at 127.0.0.1 to reach us.
+func (g *Guard) meant(r *http.Request) error {
+	if g.opts.Open && !loopbackHost(r.Host) {
+		return fault.New(fault.Forbidden, "this node answers only to loopback names such as localhost and 127.0.0.1")
+	}
+	return nil
 }
 
 // Visit gives a browser that has no session one of its own. On a node with
@@ -170,9 +180,13 @@ const (
 	passKind     = "pass"
 	passPrefix   = "pass."
 	passLifetime = 12 * time.Hour
+
+	guestKind     = "guest"
+	guestPrefix   = "guest."
+	guestLifetime = 90 * 24 * time.Hour
 )
 
-// A sealed value is user.expiry.signature; user ids hold no dot.
+// A sealed value is user.expiry.signature.
 func (g *Guard) seal(kind, user string, until time.Time) string {
 	body := user + "." + strconv.FormatInt(until.Unix(), 10)
 	return body + "." + base64.RawURLEncoding.EncodeToString(g.sign(kind, body))

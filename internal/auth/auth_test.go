@@ -182,3 +182,42 @@ func TestPass(t *testing.T) {
 		t.Errorf("after its time: %v", err)
 	}
 }
+
+func TestGuests(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	g, err := auth.New(auth.Options{Secret: cookieSecret, Keys: []auth.Key{{"alice", secret.HashOf(secret.New("alices-key-0123456789"))}}, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest := auth.NewGuest("shop.helper")
+	pass, until := g.GuestPass(guest)
+	if got := until.Sub(now); got != 90*24*time.Hour {
+		t.Errorf("good for %v", got)
+	}
+	show := func(bearer string) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		return r
+	}
+	if got, err := g.Guest(show(pass)); err != nil || got != guest || !auth.ShowsGuest(show(pass)) {
+		t.Errorf("the guest is %+v, want %+v (%v)", got, guest, err)
+	}
+	if user, err := g.User(show(pass)); !fault.Is(err, fault.Forbidden) {
+		t.Errorf("a guest is the user %q (%v)", user, err)
+	}
+	// What is sealed for one purpose is good for no other.
+	asUser := strings.Replace(pass, "guest.", "pass.", 1)
+	if user, err := g.User(show(asUser)); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("a guest's pass with another name is the user %q (%v)", user, err)
+	}
+	users, _ := g.Pass("key-alice")
+	for _, bad := range []string{strings.Replace(users, "pass.", "guest.", 1), pass + "x", strings.Replace(pass, "shop.helper", "shop.other", 1), "guest.", "guest...", "alices-key-0123456789", ""} {
+		if got, err := g.Guest(show(bad)); !fault.Is(err, fault.Unauthenticated) {
+			t.Errorf("%q is the guest %+v (%v)", bad, got, err)
+		}
+	}
+	now = until
+	if _, err := g.Guest(show(pass)); !fault.Is(err, fault.Unauthenticated) {
+		t.Errorf("after 90 days: %v", err)
+	}
+}

@@ -72,7 +72,7 @@ type Options struct {
 // goroutines.
 type Desk struct {
 	opts  Options
-	limit *limiter
+	limit *Limiter
 }
 
 // New checks the options.
@@ -95,7 +95,7 @@ func New(o Options) (*Desk, error) {
 	if o.Observer == nil {
 		o.Observer = nobody{}
 	}
-	return &Desk{opts: o, limit: newLimiter(o.Rate, o.Burst, o.Patience)}, nil
+	return &Desk{opts: o, limit: NewLimiter(o.Rate, o.Burst, o.Patience)}, nil
 }
 
 // Observer returns the one of the options, never nil.

@@ -9,10 +9,10 @@ import (
 	"github.com/parleyhq/parley/internal/pause"
 )
 
-// limiter spaces what comes in under one key. A burst passes at once; what is
+// Limiter spaces what comes in under one key. A burst passes at once; what is
 // faster for longer is slowed down, and refused when it would have to wait for
 // longer than patience.
-type limiter struct {
+type Limiter struct {
 	every    time.Duration // between two, in the long run
 	burst    time.Duration // how far a key may be ahead of that
 	patience time.Duration
@@ -22,13 +22,14 @@ type limiter struct {
 	room int                  // size of next at which those who are level are forgotten
 }
 
-func newLimiter(rate float64, burst int, patience time.Duration) *limiter {
+// NewLimiter lets rate a second through in the long run, and burst at once.
+func NewLimiter(rate float64, burst int, patience time.Duration) *Limiter {
 	every := time.Duration(float64(time.Second) / rate)
-	return &limiter{every: every, burst: time.Duration(burst) * every, patience: patience, next: map[string]time.Time{}, room: 1024}
+	return &Limiter{every: every, burst: time.Duration(burst) * every, patience: patience, next: map[string]time.Time{}, room: 1024}
 }
 
-func (l *limiter) wait(ctx context.Context, key string) error {
-	delay, ok := l.take(key, time.Now())
+func (l *Limiter) wait(ctx context.Context, key string) error {
+	delay, ok := l.Take(key, time.Now())
 	if !ok {
 		return fault.New(fault.Limited, "too many messages in this conversation at once; try again in a while").After(delay)
 	}
@@ -38,9 +39,9 @@ func (l *limiter) wait(ctx context.Context, key string) error {
 	return pause.For(ctx, delay)
 }
 
-// take returns how long the next one has to wait; ok is false if that is too
+// Take returns how long the next one has to wait; ok is false if that is too
 // long, and then it was not counted.
-func (l *limiter) take(key string, now time.Time) (delay time.Duration, ok bool) {
+func (l *Limiter) Take(key string, now time.Time) (delay time.Duration, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	at := l.next[key]

@@ -7,12 +7,12 @@ import (
 )
 
 func TestLimiter(t *testing.T) {
-	l := newLimiter(10, 5, 300*time.Millisecond)
+	l := NewLimiter(10, 5, 300*time.Millisecond)
 	now := time.Unix(1000, 0)
 	var delays []time.Duration
 	refused := 0
 	for range 20 {
-		if d, ok := l.take("a", now); ok {
+		if d, ok := l.Take("a", now); ok {
 			delays = append(delays, d)
 		} else {
 			refused++
@@ -23,21 +23,21 @@ func TestLimiter(t *testing.T) {
 	if len(delays) != 8 || refused != 12 || delays[4] > 0 || delays[5] != 100*time.Millisecond || delays[7] != 300*time.Millisecond {
 		t.Errorf("taken after %v, %d refused", delays, refused)
 	}
-	if d, ok := l.take("b", now); !ok || d > 0 {
+	if d, ok := l.Take("b", now); !ok || d > 0 {
 		t.Errorf("another key waits %v", d)
 	}
-	if d, ok := l.take("a", now.Add(time.Minute)); !ok || d > 0 {
+	if d, ok := l.Take("a", now.Add(time.Minute)); !ok || d > 0 {
 		t.Errorf("after a rest: %v", d)
 	}
 }
 
 // Keys that are level are forgotten: strangers can't fill the memory.
 func TestLimiterForgets(t *testing.T) {
-	l := newLimiter(1000, 5, 0)
+	l := NewLimiter(1000, 5, 0)
 	now := time.Unix(1000, 0)
 	for i := range 100_000 {
 		now = now.Add(10 * time.Microsecond)
-		l.take(fmt.Sprint(i), now)
+		l.Take(fmt.Sprint(i), now)
 	}
 	if n := len(l.next); n > 4096 {
 		t.Errorf("%d keys are kept", n)

@@ -41,6 +41,7 @@ type Config struct {
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
+	Widget     Widget   // web sites that show the chat bubble
 	TLS        TLS
 	Log        Log
 	Limits     Limits
@@ -169,6 +170,16 @@ type Site struct {
 	Bot      string        // who answers; "" = the default one
 	Origins  []string      // of pages that may use it; none = all
 	Token    time.Duration // lifetime of a token
+}
+
+// Widget says which web sites may show the chat bubble, whose visitors come
+// without a key, and what one of them may do.
+type Widget struct {
+	Origins  []string // of the sites; none: nobody, and it is off
+	Bots     []string // ids; empty: the first bot alone
+	Message  int64    // bytes of one message
+	Guests   int      // new visitors from one address in a minute
+	Messages int      // of one visitor in a minute
 }
 
 // TLS names the certificate to serve with; both or none.
@@ -388,6 +399,7 @@ func (l *loader) finish(c *Config) {
 	l.finishKeys(c)
 	l.finishNodes(c)
 	l.finishSites(c)
+	l.finishWidget(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {
 			l.problem(key, "", "%v", l.lost[key])
@@ -674,6 +686,23 @@ func (l *loader) finishSites(c *Config) {
 		if s.Token == 0 {
 			c.DirectLine[i].Token = time.Hour
 		}
+	}
+}
+
+func (l *loader) finishWidget(c *Config) {
+	if len(c.Widget.Bots) == 0 {
+		c.Widget.Bots = []string{c.Bots[0].ID}
+	}
+	l.at = c.from["widget.bots"]
+	for _, id := range c.Widget.Bots {
+		if !slices.ContainsFunc(c.Bots, func(b Bot) bool { return b.ID == id }) {
+			l.problem("widget.bots", "", "there is no bot with the id %q", id)
+		}
+	}
+	if l.at = c.from["widget.message"]; l.at.Kind == FromDefault {
+		c.Widget.Message = min(c.Widget.Message, c.Limits.Message)
+	} else if c.Widget.Message > c.Limits.Message {
+		l.problem("widget.message", "", "%s is more than limits.message (%s)", showSize(c.Widget.Message), showSize(c.Limits.Message))
 	}
 }
 

@@ -132,6 +132,19 @@ func channelSettings() []row[Config] {
 			Doc: "File of Microsoft's Web Chat (webchat.js of the package botframework-webchat). With it the node serves a page with it at /webchat, for the first site.",
 		},
 			func(c *Config) *string { return &c.Webchat }),
+		texts(Row{
+			Key: "widget.origins", Env: "PARLEY_WIDGET_ORIGINS", Bounds: "scheme://host[:port]",
+			Doc: "Web sites that may show the chat bubble (docs/channels/widget.md). Their visitors need no key. Without any, only the page /widget of a node on loopback shows it.",
+		},
+			func(c *Config) *[]string { return &c.Widget.Origins }, 100, 300, checkOrigin),
+		texts(Row{Key: "widget.bots", Env: "PARLEY_WIDGET_BOTS", Doc: "Ids of the bots that these visitors may talk to; a page chooses among them. Without any, the first bot alone."},
+			func(c *Config) *[]string { return &c.Widget.Bots }, 100, 64, nil),
+		size(Row{Key: "widget.message", Default: "4KiB", Env: "PARLEY_WIDGET_MESSAGE", Doc: "Longest text of a visitor's message."},
+			func(c *Config) *int64 { return &c.Widget.Message }, 64, 2<<20),
+		number(Row{Key: "widget.guests", Default: "10", Env: "PARLEY_WIDGET_GUESTS", Doc: "New visitors from one address in a minute; more are told to wait. Every node counts for itself."},
+			func(c *Config) *int { return &c.Widget.Guests }, 1, 100_000),
+		number(Row{Key: "widget.messages", Default: "20", Env: "PARLEY_WIDGET_MESSAGES", Doc: "Messages of one visitor in a minute. All who share an address may send ten times as many."},
+			func(c *Config) *int { return &c.Widget.Messages }, 1, 100_000),
 	}
 }
 
