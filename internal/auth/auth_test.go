@@ -185,7 +185,7 @@ func TestPass(t *testing.T) {
 
 func TestGuests(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	g, err := auth.New(auth.Options{Secret: cookieSecret, Keys: []auth.Key{{"alice", secret.HashOf(secret.New("alices-key-0123456789"))}}, Now: func() time.Time { return now }})
+	g, err := auth.New(auth.Options{Secret: cookieSecret, Keys: []auth.Key{{Name: "alice", Hash: secret.HashOf(secret.New("alices-key-0123456789"))}}, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
