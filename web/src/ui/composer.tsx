@@ -62,8 +62,8 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
         set(t);
         keep(id, t);
       }}
-      onSend={() => {
-        session.say(text);
+      onSend={(t) => {
+        session.say(t);
         keep(id, "");
         set("");
       }}

@@ -13,18 +13,21 @@ type Props = {
   running: boolean; // an answer, which can be stopped
   stopping: boolean;
   onText: (text: string) => void;
-  onSend: () => void;
+  onSend: (text: string) => void;
   onStop: () => void;
   onKey?: (e: KeyboardEvent) => void;
 };
 
 export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey }: Props): VNode {
   useLayoutEffect(() => grow(area.current), [text]);
-  const long = limit > 0 && text.length * 3 > limit && new TextEncoder().encode(text).length > limit;
-  const ready = text.trim() !== "" && !long && !gone;
+  const tooLong = (t: string): boolean => limit > 0 && t.length * 3 > limit && new TextEncoder().encode(t).length > limit;
+  const fit = (t: string): boolean => t.trim() !== "" && !tooLong(t) && !gone;
+  const long = tooLong(text);
+  const ready = fit(text);
   const send = (): void => {
-    if (!ready) return;
-    onSend();
+    const now = area.current?.value ?? text; // Enter may come before the last letter was drawn
+    if (!fit(now)) return;
+    onSend(now);
     area.current?.focus();
   };
   return (

@@ -88,7 +88,7 @@ export function Widget({ chat, look }: { chat: Chat; look: Look }): VNode {
           running={turn !== undefined}
           stopping={turn !== undefined && chat.current!.stopping.has(turn.id)}
           onText={(t) => chat.write(t)}
-          onSend={() => chat.say(chat.text)}
+          onSend={(t) => chat.say(t)}
           onStop={() => void chat.current?.stop(turn!.id)}
         />
         <div class="vh" role="status">
