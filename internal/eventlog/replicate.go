@@ -108,6 +108,8 @@ func (r *replicator) newLeader() {
 func (r *replicator) run() {
 	tick := time.NewTicker(silence / 4)
 	defer tick.Stop()
+	again := time.NewTimer(silence)
+	defer again.Stop()
 	for {
 		in := r.in
 		if len(r.flying)+r.held >= replicaWindow {
@@ -122,6 +124,9 @@ func (r *replicator) run() {
 			r.settled(l)
 		case <-r.doubt:
 			r.settleOlder(0)
+			again.Reset(r.late())
+		case <-again.C: // what went to the old leader when there was a new one already
+			r.settleOlder(r.late() / 2)
 		case <-tick.C:
 			r.settleOlder(silence)
 		case <-r.stop:
@@ -129,6 +134,9 @@ func (r *replicator) run() {
 		}
 	}
 }
+
+// late is when every node has heard of a new leader.
+func (r *replicator) late() time.Duration { return max(300*time.Millisecond, 3*r.l.cluster.RoundTrip) }
 
 func (r *replicator) take(p *pending) {
 	p.since = time.Now()
