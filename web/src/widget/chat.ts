@@ -143,8 +143,7 @@ export class Chat {
 
   private entered(): void {
     this.problem = "";
-    const { welcome } = this.guests;
-    if (welcome && this.talk.guest !== "" && this.talk.guest !== welcome.guest) this.lost();
+    if (this.talk.guest !== "" && this.talk.guest !== this.guests.guest()) this.lost();
     this.listen();
     this.rest();
     this.bell.ring();
@@ -250,7 +249,7 @@ export class Chat {
   private async create(key: string): Promise<{ id: string }> {
     await this.guests.enter();
     const { welcome } = this.guests;
-    if (this.talk.draft === key && welcome) this.keep({ ...this.talk, guest: welcome.guest, home: this.talk.home || welcome.region });
+    if (this.talk.draft === key && welcome) this.keep({ ...this.talk, guest: this.guests.guest(), home: this.talk.home || welcome.region });
     return this.guests.api.create(key, this.talk.home);
   }
 

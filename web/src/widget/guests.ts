@@ -28,6 +28,11 @@ export class Guests extends World {
     return this.pass !== null;
   }
 
+  // guest is who the pass is for.
+  guest(): string {
+    return this.pass?.pass.split(".")[1] ?? "";
+  }
+
   // enter returns when there is a pass at hand. One of an earlier visit is
   // renewed on the side.
   async enter(): Promise<void> {
@@ -43,6 +48,11 @@ export class Guests extends World {
     this.entering ??= this.g
       .lock(async () => {
         this.recall();
+        if (!this.pass) {
+          // What another tab has stored may reach this one a little later than the lock does.
+          await new Promise((done) => setTimeout(done, 150));
+          this.recall();
+        }
         this.welcome = await this.api.visit(this.g.bot);
         this.pass = { pass: this.welcome.pass, until: this.welcome.until };
         // A page that came over TLS may not ask without it.
