@@ -423,11 +423,11 @@ func (l *Log) noteStreams(names []string) error {
 
 // Health is nil if the log can be written now.
 func (l *Log) Health(ctx context.Context) error {
+	if err := l.disk.check(); err != nil {
+		return err // the cause, if there is an outage too
+	}
 	if why := l.outage.Load(); why != nil {
 		return fault.New(fault.Unavailable, "%s", *why)
-	}
-	if err := l.disk.check(); err != nil {
-		return err
 	}
 	if l.cluster != nil {
 		return l.clusterHealth()
