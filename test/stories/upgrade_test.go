@@ -219,7 +219,7 @@ func (w *watch) withClient(ctx, talking context.Context, urls []string, n int) {
 		took := time.Since(asked)
 		var seen bytes.Buffer
 		answer, err := c.Follow(ctx, conv.ID, sent.Turn, 0, func(p client.Piece) error {
-			if p.Restart {
+			if p.Restart && seen.Len() > 0 { // nothing was shown before: that hides nothing
 				return errors.New("the answer began anew")
 			}
 			seen.WriteString(p.Text)
