@@ -235,13 +235,14 @@ func (c *Client) try(ctx context.Context, once bool, f func(base string) error) 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if once || !temporary(err) {
+		round := (n+1)%len(c.urls) == 0 // all addresses were asked
+		if once || !temporary(err) && (round || !full(err)) {
 			return err
 		}
 		// Another caller may have moved on already: leave the address only if
 		// it is still the one that failed.
 		c.at.CompareAndSwap(i, (i+1)%int64(len(c.urls)))
-		if (n+1)%len(c.urls) != 0 {
+		if !round {
 			continue
 		}
 		wait := c.pause(err, &pause)
@@ -293,6 +294,13 @@ func temporary(err error) bool {
 	}
 	// A 200 that broke off.
 	return e.Status < 300 && e.Code == CodeUnreachable
+}
+
+// full reports whether a node has no room: another one may, and waiting won't
+// help.
+func full(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Status == http.StatusInsufficientStorage
 }
 
 // send makes one attempt. The caller closes the body of a good answer.

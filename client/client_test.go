@@ -403,3 +403,24 @@ func TestPositionGoesAlong(t *testing.T) {
 		t.Errorf("%d conversations are remembered, at most %d", n, mostSights)
 	}
 }
+
+// A node without room sends people on, and only when all are full they hear of it.
+func TestFullNodesAreLeft(t *testing.T) {
+	asked := 0
+	noRoom := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusInsufficientStorage)
+		_, _ = io.WriteString(w, `{"error":{"code":"storage_full","message":"the disk is full"}}`)
+	})
+	room := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"id":"i","turn":"t"}`)
+	})
+	if _, err := serve(t, Options{}, noRoom, room).Send(t.Context(), "c", Message{Text: "hello"}); err != nil || asked != 1 {
+		t.Errorf("asked a full node %d times: %v", asked, err)
+	}
+	asked = 0
+	if _, err := serve(t, Options{}, noRoom, noRoom).Send(t.Context(), "c", Message{Text: "hello"}); CodeOf(err) != "storage_full" || asked != 2 {
+		t.Errorf("asked full nodes %d times: %v", asked, err)
+	}
+}
