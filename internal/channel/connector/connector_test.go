@@ -1,11 +1,13 @@
 package connector_test
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -143,6 +145,55 @@ func TestGivenOnce(t *testing.T) {
 				t.Errorf("the bot got it %d times", len(got))
 			}
 		})
+	}
+}
+
+// late holds back what says that a bot may have something.
+type late struct {
+	chat.Log
+	comes, goes chan struct{} // an entry waits; it may go on
+}
+
+func (l late) Append(ctx context.Context, a event.Append) (event.Receipt, error) {
+	if a.Event.Kind == event.KindSent {
+		l.comes <- struct{}{}
+		<-l.goes
+	}
+	return l.Log.Append(ctx, a)
+}
+
+// A worker that only seems dead comes back when another one has given the bot
+// what it was about to give. Its entry is refused, and it gives nothing.
+func TestOvertaken(t *testing.T) {
+	b := newBot(t, func(b *bot, a asked, _ http.ResponseWriter) {
+		if a.Type == activity.TypeMessage {
+			b.reply(a, "booked")
+		}
+	})
+	log := openLog(t)
+	hold := late{Log: log, comes: make(chan struct{}, 8), goes: make(chan struct{})}
+	n := startWith(t, log, "a", "", time.Minute, func(o *chat.Options) { o.Log = hold }, open(b))
+	id := event.NewConversation(log.Region())
+	if _, _, err := n.chat.Create(t.Context(), chat.NewConversation{ID: id, Owner: owner, Channel: "test", Hidden: true}); err != nil {
+		t.Fatal(err)
+	}
+	acc := n.say(id, "book it")
+	<-hold.comes
+	free := sync.OnceFunc(func() { close(hold.goes) })
+	t.Cleanup(free) // before the nodes stop
+	m := startWith(t, log, "b", "", time.Minute, func(o *chat.Options) {
+		o.Orphans = func(context.Context, string) ([]chat.Orphan, error) { return []chat.Orphan{{Conversation: id, Seq: acc.Seq}}, nil }
+	}, open(b))
+	m.chat.Adopt(log.Region(), func(string) bool { return true })
+	m.until(id, "the other worker's claim", func(st *conversation.State) bool { return st.Claim.Worker == "b" })
+	end, said := m.texts(id, acc.Turn)
+	free()
+	next := n.say(id, "and another")
+	if nextEnd, _ := n.texts(id, next.Turn); nextEnd.State != event.Ok {
+		t.Errorf("the next turn ended %s %s", nextEnd.State, nextEnd.Error)
+	}
+	if end.State != event.Ok || len(said) != 1 || len(b.all(activity.TypeMessage)) != 2 {
+		t.Errorf("%s %q; the bot got %d messages", end.State, said, len(b.all(activity.TypeMessage)))
 	}
 }
 
@@ -701,7 +752,7 @@ func TestChain(t *testing.T) {
 	})
 	g, k := open(guide), open(bookings)
 	g.ID, k.ID = "guide", "bookings"
-	n := startWith(t, openLog(t), "a", "", time.Minute, u, g, k)
+	n := startWith(t, openLog(t), "a", "", time.Minute, func(o *chat.Options) { o.Understanding = u }, g, k)
 	conv := n.begin()
 	had := 0
 	for _, x := range []struct {

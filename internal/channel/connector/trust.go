@@ -85,7 +85,7 @@ func (s *Server) sidecar(w http.ResponseWriter, r *http.Request) error {
 		return fault.New(fault.NotFound, "no bot of this id has an app id")
 	}
 	if !local(r) {
-		return fault.New(fault.Forbidden, "this route gives tokens without asking for a secret, so it answers programs on the node's own machine only; elsewhere run `parley sidecar` beside the bot")
+		return fault.New(fault.Forbidden, "this route gives tokens without asking for a secret, so it answers programs on the node's own machine only; docs/channels/bots.md says what a bot elsewhere does")
 	}
 	token, err := s.forBot(r.Context(), s.opts.Bots[i])
 	if err != nil {

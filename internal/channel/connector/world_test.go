@@ -24,7 +24,6 @@ import (
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
 	"github.com/parleyhq/parley/internal/secret"
-	"github.com/parleyhq/parley/internal/understand"
 )
 
 const (
@@ -74,8 +73,8 @@ func start(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration
 	return startWith(t, log, name, at, limit, nil, bots...)
 }
 
-// startWith is start with a script in front of the bots.
-func startWith(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration, understanding *understand.Service, bots ...connector.Bot) *node {
+// startWith is start with a change of the node's chat, unless that is nil.
+func startWith(t *testing.T, log *eventlog.Log, name, at string, limit time.Duration, change func(*chat.Options), bots ...connector.Bot) *node {
 	t.Helper()
 	var (
 		mu sync.Mutex
@@ -100,7 +99,10 @@ func startWith(t *testing.T, log *eventlog.Log, name, at string, limit time.Dura
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := chat.Options{Log: log, Engines: one{demo.Echo("echo")}, Worker: name, Checkpoint: 5 * time.Millisecond, Understanding: understanding}
+	opts := chat.Options{Log: log, Engines: one{demo.Echo("echo")}, Worker: name, Checkpoint: 5 * time.Millisecond}
+	if change != nil {
+		change(&opts)
+	}
 	for _, b := range bots {
 		opts.Bots = append(opts.Bots, chat.Bot{ID: b.ID, Name: b.Name, Courier: courier, Limit: limit})
 	}
