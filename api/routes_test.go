@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -125,4 +126,17 @@ func sources(t *testing.T, dir string) []*ast.File {
 		out = append(out, f)
 	}
 	return out
+}
+
+// TestGuide: the guide names every route that is described.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path := range load(t).Paths.Map() {
+		if !bytes.Contains(guide, []byte(path)) {
+			t.Errorf("docs/api.md does not name %s", path)
+		}
+	}
 }

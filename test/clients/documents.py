@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from harness import Api, check
+from harness import Api
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADDRESS = "http://127.0.0.1:8470"
@@ -65,9 +65,3 @@ def story_the_guide_in_javascript(world, modules):
         file.write_text(script.replace(ADDRESS, world.demo.url))
         p = subprocess.run(["node", str(file)], capture_output=True, text=True, timeout=60)
         assert p.returncode == 0 and "demonstration" in p.stdout, f"{script}\n{p.stdout}\n{p.stderr}"
-
-
-def story_the_guide_names_every_route(world, modules):
-    described = re.findall(r"^  (/\S+):$", (ROOT / "api/openapi.yaml").read_text(), re.M)
-    guide = (ROOT / "docs/api.md").read_text()
-    check([p for p in described if p not in guide], [])
