@@ -98,12 +98,12 @@ const stories = {
     assert.ok(end.text.startsWith(parts.at(-1).text));
   },
   async "a token that runs out"() {
-    const node = await (await Node.start("short", "engine: echo\n" + site("3s"))).ready();
+    const node = await (await Node.start("short", "engine: echo\n" + site("6s"))).ready();
     const t = await node.token("dl_ann");
     const p = new Person({ domain: node.base, token: t.token, user: "dl_ann", timeout: 500 });
     await p.say("in time");
     await p.answer("in time");
-    await sleep(3500);
+    await sleep(6200);
     assert.equal(await p.say("too late"), "retry");
     await p.is("ExpiredToken");
     const r = await fetch(`${node.base}/conversations/${t.conversationId}?watermark=${p.line.watermark}`, { headers: { authorization: "Bearer " + SECRET } });

@@ -137,8 +137,8 @@ export async function tell(stories, before, after = () => {}) {
         console.log("ok " + name);
       } catch (err) {
         bad++;
-        console.log(err.stack);
         for (const n of Node.all) console.log(n.url, "says:\n" + readFileSync(join(n.dir, "log"), "utf8").split("\n").slice(-15).join("\n"));
+        console.log(err.stack);
         console.log("failed " + name);
       }
       for (const p of Person.all.splice(0)) p.end();
