@@ -28,16 +28,21 @@ export async function call(world: World, method: string, path: string, body?: un
     headers["Content-Type"] = "application/json";
   }
   if (key) headers["Idempotency-Key"] = key;
+  const send = (limit: number): Promise<Response> => {
+    const signal = AbortSignal.timeout(limit);
+    return world
+      .fetch(base + path, { method, headers, body: body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body), signal })
+      .catch(() => {
+        throw new ApiError(0, signal.aborted ? "timeout" : "network", "", null);
+      });
+  };
   let res: Response;
   try {
-    res = await world.fetch(base + path, {
-      method,
-      headers,
-      body: body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body),
-      signal: AbortSignal.timeout(limit),
-    });
-  } catch {
-    throw new ApiError(0, "network", "", null);
+    res = await send(method === "GET" ? limit / 2 : limit);
+  } catch (err) {
+    // A request that only reads is asked once more: browsers lose one at times.
+    if (method !== "GET" || !(err instanceof ApiError) || err.code !== "timeout") throw err;
+    res = await send(limit);
   }
   if (res.ok) return res;
   const wait = seconds(res.headers.get("Retry-After"));
