@@ -10,9 +10,9 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -125,9 +125,6 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	_, _ = io.WriteString(w, text)
 }
 
-// bodyLimit is how long a client may take to send a body.
-const bodyLimit = 30 * time.Second
-
 // readBody reads a JSON body of at most limit bytes.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if t := r.Header.Get("Content-Type"); t != "" {
@@ -135,16 +132,10 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 			return nil, fault.New(fault.Invalid, "the body must be JSON: send Content-Type: application/json")
 		}
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyLimit)) // unsupported only by test recorders
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
-	var large *http.MaxBytesError
+	b, err := body.Read(w, r, limit)
 	switch {
-	case errors.As(err, &large):
-		return nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
 	case err != nil:
-		return nil, fault.Wrap(err, fault.Invalid, "the body broke off")
+		return nil, err
 	case !utf8.Valid(b):
 		return nil, fault.New(fault.Invalid, "the body is not valid UTF-8")
 	}

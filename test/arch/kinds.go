@@ -54,6 +54,8 @@ func Rooms() []Room {
 		{"internal/secret", Vocab, ""},
 		{"internal/atomicfile", Vocab, ""},
 		{"internal/pause", Vocab, ""},
+		{"internal/body", Vocab, ""},
+		{"internal/channel/wire", Vocab, "what two protocols have in common as HTTP"},
 		{"internal/progress", Vocab, ""},
 		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
 		{"internal/event", Vocab, ""},

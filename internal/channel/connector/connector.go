@@ -11,18 +11,18 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/secret"
@@ -173,7 +173,7 @@ func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
 		return fault.New(fault.NotFound, "there is nothing at %s %s", r.Method, r.URL.Path)
 	}
 	w.Header().Set("Allow", strings.Join(allow, ", "))
-	return writeError(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method+" is not for this address, "+strings.Join(allow, " and ")+" only")
+	return wire.WriteError(w, http.StatusMethodNotAllowed, "MethodNotAllowed", r.Method+" is not for this address, "+strings.Join(allow, " and ")+" only")
 }
 
 // caller finds out which bots a request may be from: one by its credential; or,
@@ -280,62 +280,29 @@ func (s *Server) reader(r *http.Request) (bot Bot, conv string, err error) {
 }
 
 // speaker is party for a request with an activity, which it reads.
-func (s *Server) speaker(w http.ResponseWriter, r *http.Request) (sp chat.Spoken, body []byte, err error) {
+func (s *Server) speaker(w http.ResponseWriter, r *http.Request) (sp chat.Spoken, raw []byte, err error) {
 	bots, err := s.caller(r)
 	if err != nil {
 		return sp, nil, err
 	}
-	if body, err = readBody(w, r, s.opts.MaxActivity); err != nil {
+	if raw, err = body.Read(w, r, s.opts.MaxActivity); err != nil {
 		return sp, nil, err
 	}
-	if sp.Activity, err = read(body, r.PathValue("id")); err != nil {
+	if sp.Activity, err = read(raw, r.PathValue("id")); err != nil {
 		return sp, nil, err
 	}
 	bot, conv, err := s.party(r, bots, sp.Activity.From)
 	sp.Bot, sp.Conversation = bot.ID, conv
-	return sp, body, err
-}
-
-// statusOf maps a fault to what the SDKs react to rightly.
-func statusOf(code fault.Code) (status int, word string) {
-	switch code {
-	case fault.Invalid, fault.Unsupported:
-		return http.StatusBadRequest, "BadArgument"
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized, "Unauthorized"
-	case fault.Forbidden:
-		return http.StatusForbidden, "Forbidden"
-	case fault.NotFound:
-		return http.StatusNotFound, "NotFound"
-	case fault.Conflict, fault.Fenced:
-		return http.StatusConflict, "Conflict"
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge, "MessageSizeTooBig"
-	case fault.Limited:
-		return http.StatusTooManyRequests, "TooManyRequests"
-	case fault.Unavailable, fault.StorageFull, fault.Timeout, fault.Canceled:
-		return http.StatusServiceUnavailable, "ServiceUnavailable"
-	}
-	return http.StatusInternalServerError, "ServiceError"
+	return sp, raw, err
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code := fault.CodeOf(err)
-	status, word := statusOf(code)
 	s.opts.Desk.Observer().Refused(Name, string(code))
-	switch {
-	case status == http.StatusServiceUnavailable && r.Context().Err() == nil:
-		s.lg.Warn("a bot could not be served", "method", r.Method, "route", r.Pattern, "err", err)
-	case status == http.StatusInternalServerError:
-		s.lg.Error("a request of a bot failed", "method", r.Method, "route", r.Pattern, "err", err)
-	}
-	if after := fault.RetryAfterOf(err); after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	}
-	if status == http.StatusUnauthorized {
+	if code == fault.Unauthenticated {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	_ = writeError(w, status, word, fault.MessageOf(err))
+	wire.Fail(w, r, s.lg, err, "")
 }
 
 type nobody struct{}

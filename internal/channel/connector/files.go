@@ -9,8 +9,9 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
+	"github.com/parleyhq/parley/internal/body"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -27,7 +28,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r, 2*s.opts.MaxFile)
+	body, err := body.Read(w, r, 2*s.opts.MaxFile)
 	if err != nil {
 		return err
 	}
@@ -51,11 +52,11 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	content = append(append(head, '\n'), content...)
-	id := hex.EncodeToString(mac(s.opts.Secret, "connector file\x00"+conv+"\x00"+string(content))[:16])
+	id := hex.EncodeToString(wire.MAC(s.opts.Secret, "connector file\x00"+conv+"\x00"+string(content))[:16])
 	if err := s.opts.Files.PutFile(r.Context(), conv, id, content); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, idJSON{conv + "." + id})
+	return wire.WriteJSON(w, http.StatusOK, idJSON{conv + "." + id})
 }
 
 func (s *Server) attachment(w http.ResponseWriter, r *http.Request) error {
@@ -63,12 +64,11 @@ func (s *Server) attachment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{
+	return wire.WriteJSON(w, http.StatusOK, map[string]any{
 		"name": f.Name, "type": f.Type, "views": []any{map[string]any{"viewId": "original", "size": len(content)}},
 	})
 }
 
-// view serves a file. It must not run in this origin, whatever it is.
 func (s *Server) view(w http.ResponseWriter, r *http.Request) error {
 	f, content, err := s.file(r)
 	if err != nil {
@@ -77,21 +77,8 @@ func (s *Server) view(w http.ResponseWriter, r *http.Request) error {
 	if r.PathValue("view") != "original" {
 		return fault.New(fault.NotFound, `there is one view of a file, "original"`)
 	}
-	h := w.Header()
-	h.Set("Content-Type", f.Type)
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Access-Control-Allow-Origin", "*")
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	disposition := "attachment"
-	if strings.HasPrefix(f.Type, "image/") && !strings.Contains(f.Type, "svg") {
-		disposition = "inline"
-	}
-	if d := mime.FormatMediaType(disposition, map[string]string{"filename": f.Name}); d != "" {
-		disposition = d
-	}
-	h.Set("Content-Disposition", disposition)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	wire.ServeFile(w, r, f.Name, f.Type, content, strings.HasPrefix(f.Type, "image/") && !strings.Contains(f.Type, "svg"))
 	return nil
 }
 

@@ -3,12 +3,9 @@ package connector
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -16,7 +13,9 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
@@ -27,8 +26,7 @@ type idJSON struct {
 }
 
 const (
-	bodyTime = 30 * time.Second // that a bot may take to send a body
-	mostKey  = 255              // characters of an Idempotency-Key
+	mostKey = 255 // characters of an Idempotency-Key
 	// repeats is how long ago a bot may have said the same that it says now so
 	// that this is a repetition, unless we know better: the SDKs try again for
 	// some seconds, and a request may be held for a while.
@@ -52,7 +50,7 @@ func (s *Server) speak(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		s.opts.Observer.BotSaid(sp.Bot, activity.TypeTyping)
-		return writeJSON(w, http.StatusOK, idJSON{channel.ActivityID(sp.Conversation, pos)})
+		return wire.WriteJSON(w, http.StatusOK, idJSON{channel.ActivityID(sp.Conversation, pos)})
 	}
 	return s.once(w, r, sp, digest(sp.Bot, sp.Conversation, to, body))
 }
@@ -71,7 +69,7 @@ func (s *Server) once(w http.ResponseWriter, r *http.Request, sp chat.Spoken, ke
 		return err
 	}
 	s.opts.Observer.BotSaid(sp.Bot, kindOf(sp.Activity.Type))
-	err = writeJSON(w, http.StatusOK, idJSON{channel.ActivityID(sp.Conversation, pos)})
+	err = wire.WriteJSON(w, http.StatusOK, idJSON{channel.ActivityID(sp.Conversation, pos)})
 	if http.NewResponseController(w).Flush() == nil && r.Context().Err() == nil {
 		s.sends.answered(one)
 	}
@@ -99,7 +97,7 @@ func (s *Server) update(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.opts.Observer.BotSaid(sp.Bot, "update")
-	return writeJSON(w, http.StatusOK, idJSON{id})
+	return wire.WriteJSON(w, http.StatusOK, idJSON{id})
 }
 
 func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) error {
@@ -113,7 +111,7 @@ func (s *Server) withdraw(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.opts.Observer.BotSaid(bot.ID, "delete")
-	return writeJSON(w, http.StatusOK, idJSON{id})
+	return wire.WriteJSON(w, http.StatusOK, idJSON{id})
 }
 
 // mostHistory bounds a transcript.
@@ -126,7 +124,7 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r, 8*s.opts.MaxActivity)
+	body, err := body.Read(w, r, 8*s.opts.MaxActivity)
 	if err != nil {
 		return err
 	}
@@ -158,7 +156,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := readBody(w, r, s.opts.MaxActivity)
+	body, err := body.Read(w, r, s.opts.MaxActivity)
 	if err != nil {
 		return err
 	}
@@ -214,7 +212,7 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) error {
 		out.Activity = channel.ActivityID(n.ID, pos)
 		s.opts.Observer.BotSaid(bot.ID, kindOf(say.Type))
 	}
-	return writeJSON(w, http.StatusCreated, out)
+	return wire.WriteJSON(w, http.StatusCreated, out)
 }
 
 // clip keeps a title short.
@@ -230,7 +228,7 @@ func (s *Server) members(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, all)
+	return wire.WriteJSON(w, http.StatusOK, all)
 }
 
 func (s *Server) pagedMembers(w http.ResponseWriter, r *http.Request) error {
@@ -238,7 +236,7 @@ func (s *Server) pagedMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"members": all})
+	return wire.WriteJSON(w, http.StatusOK, map[string]any{"members": all})
 }
 
 func (s *Server) member(w http.ResponseWriter, r *http.Request) error {
@@ -248,7 +246,7 @@ func (s *Server) member(w http.ResponseWriter, r *http.Request) error {
 	}
 	for _, a := range all {
 		if a.ID == r.PathValue("member") {
-			return writeJSON(w, http.StatusOK, a)
+			return wire.WriteJSON(w, http.StatusOK, a)
 		}
 	}
 	return fault.New(fault.NotFound, "nobody of that id has a part in this conversation")
@@ -331,46 +329,4 @@ func kindOf(t string) string {
 		return t
 	}
 	return "other"
-}
-
-// readBody reads at most limit bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // unsupported only by test recorders
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return nil, fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
-	case err != nil:
-		return nil, fault.Wrap(err, fault.Invalid, "the body broke off")
-	}
-	return b, nil
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	if w.Header().Get("Cache-Control") == "" {
-		w.Header().Set("Cache-Control", "no-store")
-	}
-	b = append(b, '\n')
-	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
-	w.WriteHeader(status)
-	_, _ = w.Write(b) // a client that left reads nothing
-	return nil
-}
-
-func writeError(w http.ResponseWriter, status int, code, message string) error {
-	return writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
-}
-
-func mac(key []byte, text string) []byte {
-	m := hmac.New(sha256.New, key)
-	m.Write([]byte(text))
-	return m.Sum(nil)
 }

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/parleyhq/parley/internal/body"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -33,13 +35,13 @@ func (s *Server) keys(w http.ResponseWriter, r *http.Request) error {
 
 func writePublic(w http.ResponseWriter, v any) error {
 	w.Header().Set("Cache-Control", "public, max-age=300")
-	return writeJSON(w, http.StatusOK, v)
+	return wire.WriteJSON(w, http.StatusOK, v)
 }
 
 // token gives a bot that shows its app id and secret a token for the connector,
 // as OAuth's client credentials have it.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
-	body, err := readBody(w, r, 16<<10)
+	body, err := body.Read(w, r, 16<<10)
 	if err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": int(tokenLife.Seconds()), "access_token": token})
+	return wire.WriteJSON(w, http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": int(tokenLife.Seconds()), "access_token": token})
 }
 
 func credentials(r *http.Request, body []byte) (id, password string, err error) {
@@ -91,5 +93,5 @@ func (s *Server) sidecar(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, map[string]string{"authorizationHeader": "Bearer " + token})
+	return wire.WriteJSON(w, http.StatusOK, map[string]string{"authorizationHeader": "Bearer " + token})
 }

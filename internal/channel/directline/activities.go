@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -25,7 +27,7 @@ func (s *Server) post(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	b, err := readBody(w, r, s.opts.MaxActivity)
+	b, err := body.Read(w, r, s.opts.MaxActivity)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, c caller, id strin
 	if a.Type == activity.TypeInvoke {
 		return s.invoked(w, r, id, pos, out)
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return wire.WriteJSON(w, http.StatusOK, out)
 }
 
 // invoked answers with what the bot answers. A client takes an error from 500
@@ -84,10 +86,10 @@ func (s *Server) invoked(w http.ResponseWriter, r *http.Request, conv string, po
 		err = json.Unmarshal(value, &of)
 	}
 	if err != nil || of.Status >= http.StatusBadRequest {
-		return writeJSON(w, http.StatusBadGateway, map[string]any{"error": map[string]string{"code": "BotError", "message": "the bot did not take this"}})
+		return wire.WriteJSON(w, http.StatusBadGateway, map[string]any{"error": map[string]string{"code": "BotError", "message": "the bot did not take this"}})
 	}
 	out.Value = value
-	return writeJSON(w, http.StatusOK, out)
+	return wire.WriteJSON(w, http.StatusOK, out)
 }
 
 // speaker is who says what a caller sends. A client can't speak as a bot, nor
@@ -155,7 +157,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		}
 		out.Watermark = fmt.Sprintf("%d-%d-%d", after, n, now.Add(wait).UnixMilli())
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return wire.WriteJSON(w, http.StatusOK, out)
 }
 
 // A polling client shows the activities of a page one by one, on a timer, and

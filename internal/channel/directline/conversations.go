@@ -5,16 +5,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -112,7 +111,7 @@ func (s *Server) answerConversation(w http.ResponseWriter, r *http.Request, stat
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, status, conversationJSON{
+	return wire.WriteJSON(w, status, conversationJSON{
 		tokenJSON: tokenJSON{say.Conversation, token, int(life.Seconds())},
 		Stream:    "ws" + strings.TrimPrefix(host(r), "http") + Base + "/conversations/" + say.Conversation + "/stream?" + url.Values{"watermark": {mark}, "t": {key}}.Encode(),
 	})
@@ -141,33 +140,10 @@ func position(mark string) (uint64, error) {
 	return pos, nil
 }
 
-// bodyTime is how long a client may take to send a body.
-const bodyTime = 30 * time.Second
-
-// readBody reads at most limit bytes.
-func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime)) // unsupported only by test recorders
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
-	return b, bodyFault(err, limit)
-}
-
-func bodyFault(err error, limit int64) error {
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return fault.New(fault.TooLarge, "the body is larger than %d bytes", limit)
-	case err != nil:
-		return fault.Wrap(err, fault.Invalid, "the body broke off")
-	}
-	return nil
-}
-
 // readJSON reads a small object; no body at all is an empty one, and fields
 // that are not known are somebody else's.
 func readJSON(w http.ResponseWriter, r *http.Request, limit int64, into any) error {
-	b, err := readBody(w, r, limit)
+	b, err := body.Read(w, r, limit)
 	if err != nil || len(b) == 0 {
 		return err
 	}

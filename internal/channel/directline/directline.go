@@ -8,18 +8,16 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/secret"
@@ -143,7 +141,7 @@ func (s *Server) none(w http.ResponseWriter, r *http.Request) error {
 		return fault.New(fault.NotFound, "there is nothing at %s %s", r.Method, r.URL.Path)
 	}
 	w.Header().Set("Allow", strings.Join(append(allow, http.MethodOptions), ", "))
-	return writeJSON(w, http.StatusMethodNotAllowed, map[string]any{"error": map[string]string{
+	return wire.WriteJSON(w, http.StatusMethodNotAllowed, map[string]any{"error": map[string]string{
 		"code": "MethodNotAllowed", "message": r.Method + " is not for this address, " + strings.Join(allow, " and ") + " only",
 	}})
 }
@@ -324,7 +322,7 @@ func (s *Server) answerToken(w http.ResponseWriter, by signer, c claims) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, tokenJSON{c.Conversation, token, int(life.Seconds())})
+	return wire.WriteJSON(w, http.StatusOK, tokenJSON{c.Conversation, token, int(life.Seconds())})
 }
 
 func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
@@ -333,61 +331,14 @@ func (s *Server) session(w http.ResponseWriter, r *http.Request) error {
 	}
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return writeJSON(w, http.StatusOK, map[string]string{"sessionId": hex.EncodeToString(b[:])})
-}
-
-// statusOf maps a fault to what the clients react to rightly: 403 makes them
-// ask for a new token, 404 makes them give the conversation up, and anything
-// from 500 on makes them try again.
-func statusOf(code fault.Code) (status int, word string) {
-	switch code {
-	case fault.Invalid, fault.Unsupported:
-		return http.StatusBadRequest, "BadArgument"
-	case fault.Unauthenticated:
-		return http.StatusUnauthorized, "Unauthorized"
-	case fault.Forbidden:
-		return http.StatusForbidden, "Forbidden"
-	case fault.NotFound:
-		return http.StatusNotFound, "NotFound"
-	case fault.Conflict, fault.Fenced:
-		return http.StatusConflict, "Conflict"
-	case fault.TooLarge:
-		return http.StatusRequestEntityTooLarge, "MessageSizeTooBig"
-	case fault.Limited:
-		return http.StatusTooManyRequests, "TooManyRequests"
-	case fault.Unavailable, fault.StorageFull, fault.Timeout, fault.Canceled:
-		return http.StatusServiceUnavailable, "ServiceUnavailable"
-	}
-	return http.StatusInternalServerError, "ServiceError"
+	return wire.WriteJSON(w, http.StatusOK, map[string]string{"sessionId": hex.EncodeToString(b[:])})
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	code := fault.CodeOf(err)
-	status, word := statusOf(code)
+	s.opts.Desk.Observer().Refused(Name, string(fault.CodeOf(err)))
+	word := ""
 	if errors.Is(err, errExpired) {
 		word = "TokenExpired"
 	}
-	s.opts.Desk.Observer().Refused(Name, string(code))
-	switch {
-	case status == http.StatusServiceUnavailable && r.Context().Err() == nil:
-		s.lg.Warn("a request could not be served", "method", r.Method, "route", r.Pattern, "err", err)
-	case status == http.StatusInternalServerError:
-		s.lg.Error("a request failed", "method", r.Method, "route", r.Pattern, "err", err)
-	}
-	if after := fault.RetryAfterOf(err); after > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	}
-	_ = writeJSON(w, status, map[string]any{"error": map[string]string{"code": word, "message": fault.MessageOf(err)}})
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // a client that left reads nothing
-	return nil
+	wire.Fail(w, r, s.lg, err, word)
 }

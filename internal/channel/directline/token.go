@@ -3,7 +3,6 @@ package directline
 import (
 	"bytes"
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/secret"
 )
@@ -67,14 +67,8 @@ type signer struct {
 }
 
 func newSigner(shared []byte, site *Site, h secret.Hash) signer {
-	key := mac(shared, "directline\x00"+site.Name+"\x00"+string(h))
-	return signer{site: site, secret: h, id: site.Name + "." + hex.EncodeToString(mac(key, "id")[:6]), key: key}
-}
-
-func mac(key []byte, text string) []byte {
-	m := hmac.New(sha256.New, key)
-	m.Write([]byte(text))
-	return m.Sum(nil)
+	key := wire.MAC(shared, "directline\x00"+site.Name+"\x00"+string(h))
+	return signer{site: site, secret: h, id: site.Name + "." + hex.EncodeToString(wire.MAC(key, "id")[:6]), key: key}
 }
 
 func (s signer) sign(c claims) (string, error) {
@@ -87,7 +81,7 @@ func (s signer) sign(c claims) (string, error) {
 		return "", err
 	}
 	body := base64.RawURLEncoding.EncodeToString(h) + "." + base64.RawURLEncoding.EncodeToString(b)
-	return body + "." + base64.RawURLEncoding.EncodeToString(mac(s.key, body)), nil
+	return body + "." + base64.RawURLEncoding.EncodeToString(wire.MAC(s.key, body)), nil
 }
 
 var (
@@ -114,7 +108,7 @@ func verify(signers []signer, token, audience string, now time.Time) (signer, cl
 	}
 	s := signers[i]
 	got, err := base64.RawURLEncoding.Strict().DecodeString(part[2])
-	if err != nil || !hmac.Equal(got, mac(s.key, part[0]+"."+part[1])) {
+	if err != nil || !hmac.Equal(got, wire.MAC(s.key, part[0]+"."+part[1])) {
 		return signer{}, claims{}, errBadKey
 	}
 	var c claims

@@ -16,7 +16,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -43,7 +45,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(4 * bodyTime)) // unsupported only by test recorders
+	_ = rc.SetReadDeadline(time.Now().Add(4 * body.Time)) // unsupported only by test recorders
 	limit := s.opts.MaxActivity + maxFiles*s.opts.MaxFile
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
 	a, files, err := s.readUpload(r)
@@ -196,7 +198,7 @@ func (s *Server) keep(r *http.Request, conv string, f file) (string, error) {
 		return "", err
 	}
 	content := append(append(head, '\n'), f.content...)
-	id := hex.EncodeToString(mac(s.opts.Secret, "directline file\x00"+conv+"\x00"+string(content))[:16])
+	id := hex.EncodeToString(wire.MAC(s.opts.Secret, "directline file\x00"+conv+"\x00"+string(content))[:16])
 	if err := s.opts.Files.PutFile(r.Context(), conv, id, content); err != nil {
 		return "", err
 	}
@@ -244,7 +246,6 @@ func quoted(s string) json.RawMessage {
 	return b
 }
 
-// download serves a file. It must not run in this origin, whatever it is.
 func (s *Server) download(w http.ResponseWriter, r *http.Request) error {
 	b, err := s.opts.Files.File(r.Context(), r.PathValue("id"), r.PathValue("file"))
 	if err != nil {
@@ -255,19 +256,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) error {
 	if !ok || json.Unmarshal(head, &f) != nil {
 		return errors.New("a file that was kept can't be read")
 	}
-	h := w.Header()
-	h.Set("Content-Type", f.Type)
-	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	disposition := "attachment"
-	if image := strings.HasPrefix(f.Type, "image/") && !strings.Contains(f.Type, "svg"); image || strings.HasPrefix(f.Type, "audio/") || strings.HasPrefix(f.Type, "video/") {
-		disposition = "inline"
-	}
-	if d := mime.FormatMediaType(disposition, map[string]string{"filename": f.Name}); d != "" {
-		disposition = d
-	}
-	h.Set("Content-Disposition", disposition)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	inline := strings.HasPrefix(f.Type, "audio/") || strings.HasPrefix(f.Type, "video/") || strings.HasPrefix(f.Type, "image/") && !strings.Contains(f.Type, "svg")
+	wire.ServeFile(w, r, f.Name, f.Type, content, inline)
 	return nil
 }
