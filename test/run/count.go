@@ -136,3 +136,26 @@ func plainTests(log string) (tally, bool) {
 	}
 	return t, found
 }
+
+// what a failure's line looks like: of Go's tests, of Node's, of our own runners
+var failing = regexp.MustCompile(`^\s*(--- FAIL|FAILED|FAIL\s|not ok|✖|panic:|fatal error:|WARNING: DATA RACE|\S+_test\.go:\d+:|(\w*Error|error)\b.*:)`)
+
+// broken picks the lines of a log that say what failed, without all that the
+// program under test wrote meanwhile.
+func broken(log string) []string {
+	const most, long = 30, 300
+	var out []string
+	for line := range strings.Lines(log) {
+		line = strings.TrimSpace(line)
+		if len(line) > long {
+			line = line[:long] + " ..."
+		}
+		if !failing.MatchString(line) || slices.Contains(out, line) {
+			continue
+		}
+		if out = append(out, line); len(out) == most {
+			break
+		}
+	}
+	return out
+}

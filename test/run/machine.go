@@ -33,6 +33,7 @@ type result struct {
 	took  time.Duration
 	tally tally
 	notes []string // what the reader must know though nothing failed
+	broke []string // the lines that say what failed
 }
 
 // machine runs stages.
@@ -173,6 +174,7 @@ func (m *machine) runOne(ctx context.Context, s stage) result {
 		r.notes = append(r.notes, writeErr.Error())
 	}
 	if err != nil {
+		r.broke = broken(j.log.String())
 		m.say("%s: FAILED after %.0f s: %v\n%s", s.name, r.took.Seconds(), err, tail(j.log.String(), 120))
 	} else {
 		m.say("%s: ok, %.0f s, %s", s.name, r.took.Seconds(), r.tally)

@@ -128,6 +128,11 @@ func summarize(out io.Writer, results []result, took time.Duration, logs string)
 			fmt.Fprintf(out, "note: %s: %s\n", r.name, n)
 		}
 	}
+	for _, r := range results {
+		for _, line := range r.broke {
+			fmt.Fprintf(out, "failed: %s: %s\n", r.name, line)
+		}
+	}
 	if total.failed > 0 {
 		fmt.Fprintln(out, "logs:", logs)
 	}

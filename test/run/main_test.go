@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -132,5 +133,23 @@ func TestCommandEndsWithItsStage(t *testing.T) {
 	}})
 	if r.err == nil || !strings.Contains(r.err.Error(), "not done after") {
 		t.Errorf("a stage over its limit ended with %v", r.err)
+	}
+}
+
+func TestBroken(t *testing.T) {
+	log := strings.Join([]string{
+		"=== RUN   TestA", `time=2026 level=ERROR msg="an error: of the program"`, "    a_test.go:12: got 3, want 4",
+		"--- FAIL: TestA (0.1s)", "FAILED a menu opens (2.0 s)", "TimeoutError: locator.click: not seen", "    at run.mjs:12:3",
+		"ok     another one", "  FAIL  polling", "✖ a story", "    --- FAIL: TestA (0.1s)",
+	}, "\n")
+	want := []string{
+		"a_test.go:12: got 3, want 4", "--- FAIL: TestA (0.1s)", "FAILED a menu opens (2.0 s)",
+		"TimeoutError: locator.click: not seen", "FAIL  polling", "✖ a story",
+	}
+	if got := broken(log); !slices.Equal(got, want) {
+		t.Errorf("picked %q, want %q", got, want)
+	}
+	if got := broken(strings.Repeat("x_test.go:1: "+strings.Repeat("y", 1000)+"\n", 100)); len(got) != 1 || len(got[0]) > 320 {
+		t.Errorf("%d lines, the first of %d bytes", len(got), len(got[0]))
 	}
 }
