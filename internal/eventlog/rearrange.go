@@ -86,6 +86,7 @@ func (l *Log) rearrange(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var since time.Time // all have had the same list
+	unheard := map[string]time.Time{}
 	said := ""
 	for ctx.Err() == nil {
 		_ = l.nc.Publish(listSubject, news) // fails only on a closed connection
@@ -96,7 +97,7 @@ func (l *Log) rearrange(ctx context.Context) {
 			since = now
 		}
 		if !since.IsZero() && now.Sub(since) >= listSettled && l.member() == nil {
-			did, err := l.nextStep(ctx)
+			did, err := l.nextStep(ctx, unheard)
 			switch {
 			case did != "":
 				l.lg.Info("the log is being fitted to the list of nodes", "step", did)
@@ -113,13 +114,15 @@ func (l *Log) rearrange(ctx context.Context) {
 	}
 }
 
-// nextStep does the first thing that is left to do, and says what.
-func (l *Log) nextStep(ctx context.Context) (did string, err error) {
+// nextStep does the first thing that is left to do, and says what. Unheard are
+// the members that have said nothing since this node leads, and since when.
+func (l *Log) nextStep(ctx context.Context, unheard map[string]time.Time) (did string, err error) {
 	if did, err := l.makeMissing(ctx); did != "" || err != nil {
 		return did, err
 	}
 	s := l.srv.Load()
 	if !s.Running() || !s.JetStreamIsLeader() {
+		clear(unheard)
 		return "", nil // somebody else does the rest
 	}
 	for _, name := range l.allStreams() {
@@ -127,7 +130,7 @@ func (l *Log) nextStep(ctx context.Context) (did string, err error) {
 			return did, err
 		}
 	}
-	return l.removeGone(ctx, s)
+	return l.removeGone(ctx, s, unheard)
 }
 
 // makeMissing makes streams that could not be made when this node joined.
@@ -256,15 +259,25 @@ func (l *Log) evacuate(ctx context.Context, stream, node string) (did string, er
 
 // removeGone takes nodes out of the cluster's group which leave, or are in
 // nobody's list any more, and have been silent for a while. They count for the
-// majority until then.
-func (l *Log) removeGone(ctx context.Context, s *server.Server) (did string, err error) {
+// majority until then. The server knows no time for a member that it has not
+// heard since it leads.
+func (l *Log) removeGone(ctx context.Context, s *server.Server, unheard map[string]time.Time) (did string, err error) {
 	info, err := s.Jsz(nil)
 	if err != nil || info.Meta == nil {
 		return "", err
 	}
+	now := time.Now()
 	for _, p := range info.Meta.Replicas {
+		silent := p.Active
+		if since, was := unheard[p.Peer]; silent != 0 {
+			delete(unheard, p.Peer)
+		} else if was {
+			silent = now.Sub(since)
+		} else {
+			unheard[p.Peer] = now
+		}
 		name := strings.TrimPrefix(p.Name, serverPrefix)
-		if n, listed := l.cluster.self(name); listed && !n.Leaves || p.Active < goneAfter {
+		if n, listed := l.cluster.self(name); listed && !n.Leaves || silent < goneAfter {
 			continue
 		}
 		if err := l.removePeer(ctx, p.Peer); err != nil {
