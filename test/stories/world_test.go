@@ -289,8 +289,15 @@ func (r *realm) crowd(t *testing.T, ctx context.Context, each int) (w *watch, en
 	talking, enough := context.WithCancel(ctx)
 	var people sync.WaitGroup
 	for i := range each {
-		people.Go(func() { w.onTheEdge(ctx, talking, r.url, i) })
-		people.Go(func() { w.withClient(ctx, talking, r.urls(i), i) })
+		join := func(talk func()) { // in step, they would all be between two answers at once
+			people.Go(func() {
+				if wait(time.Duration(i) * 2 * time.Second / time.Duration(each)); talking.Err() == nil {
+					talk()
+				}
+			})
+		}
+		join(func() { w.onTheEdge(ctx, talking, r.url, i) })
+		join(func() { w.withClient(ctx, talking, r.urls(i), i) })
 	}
 	return w, func() {
 		enough()
