@@ -27,14 +27,15 @@ order or unfinished.`,
 			{"parley drill", "ten users, ten regions killed in mid-sentence"},
 			{"parley drill --users 50 --times 100 --seed 7", "a campaign: most of an hour"},
 			{"parley drill --faults pause,isolate --via client", "hung and cut-off regions, with users who know all addresses"},
+			{"parley drill --faults rough --times 1 --hold 1h", "an hour of long and lossy ways, in which no leader should move"},
 		},
 		setup: func(fs *flag.FlagSet) action {
 			s := bind(fs)
 			regions := fs.String("regions", "japaneast:witness,koreacentral,southeastasia", "the world: `NAME,NAME,NAME:witness`")
 			users := fs.Int("users", 10, "how many talk all the time")
 			times := fs.Int("times", 10, "how often something breaks")
-			faults := fs.String("faults", "kill", "what breaks, in turn: `kill,pause,isolate,slow`")
-			hold := fs.Duration("hold", 8*time.Second, "how long a region stays paused, isolated or slow")
+			faults := fs.String("faults", "kill", "what breaks, in turn: `kill,pause,isolate,slow,rough`")
+			hold := fs.Duration("hold", 8*time.Second, "how long a region stays paused, isolated or slow, or all ways rough")
 			via := fs.String("via", "edge", "how users reach the regions: `edge|client`")
 			seed := fs.Uint64("seed", 1, "decides when and where it breaks")
 			asJSON := fs.Bool("json", false, "the report as JSON on standard output; what happens meanwhile on standard error")
@@ -53,8 +54,8 @@ order or unfinished.`,
 				if *via != "edge" && *via != "client" {
 					return fault.New(fault.Invalid, "--via: %q is neither edge nor client", *via)
 				}
-				if *users < 1 || *users > 1000 || *times < 0 || *hold < time.Second || *hold > time.Minute {
-					return fault.New(fault.Invalid, "1 to 1000 users, 0 or more times, and 1s to 1m of --hold, please")
+				if *users < 1 || *users > 1000 || *times < 0 || *hold < time.Second || *hold > time.Hour {
+					return fault.New(fault.Invalid, "1 to 1000 users, 0 or more times, and 1s to 1h of --hold, please")
 				}
 				if s.flags["engine"] == "" {
 					s.flags["engine"] = "demo"

@@ -30,10 +30,11 @@ const (
 	Pause   Fault = "pause"   // SIGSTOP, and SIGCONT after a while
 	Isolate Fault = "isolate" // no word passes between it and the other regions
 	Slow    Fault = "slow"    // its ways to the other regions are ten times as long
+	Rough   Fault = "rough"   // all ways are twice as long and lose one packet of a hundred: nothing that should move a leader
 )
 
 // Faults lists them all.
-func Faults() []Fault { return []Fault{Kill, Pause, Isolate, Slow} }
+func Faults() []Fault { return []Fault{Kill, Pause, Isolate, Slow, Rough} }
 
 // Options of a drill.
 type Options struct {
@@ -41,7 +42,7 @@ type Options struct {
 	Users  int
 	Times  int     // how often something breaks
 	Faults []Fault // in turn
-	// Hold is how long a region stays paused, isolated or slow.
+	// Hold is how long a region stays paused, isolated or slow, or all ways rough.
 	Hold time.Duration
 	// Direct lets the users reach the regions by themselves, with the client
 	// library and its list of addresses, instead of through the edge.
@@ -188,7 +189,9 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 	d.mu.Lock()
 	d.faults = append(d.faults, FaultReport{N: n + 1, Kind: kind, Region: site, At: time.Now()})
 	rep := &d.faults[len(d.faults)-1]
-	d.strike(site, rep.At)
+	if kind != Rough { // nobody is cut off
+		d.strike(site, rep.At)
+	}
 	rep.Hit = len(d.hits)
 	d.mu.Unlock()
 	var heal func() error
@@ -205,13 +208,22 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 	case Slow:
 		w.Slow(site)
 		heal = func() error { w.Heal(site); return nil }
+	case Rough:
+		w.Rough()
+		heal = func() error { w.Smooth(); return nil }
 	}
 	if err != nil {
 		return *rep, fmt.Errorf("%s of %s: %w", kind, site, err)
 	}
-	if kind == Isolate {
+	switch {
+	case kind == Isolate:
 		d.alone(ctx, site, d.opts.Hold)
-	} else if heal != nil {
+	case kind == Rough:
+		moves := d.elections(ctx, site, d.opts.Hold)
+		d.mu.Lock()
+		rep.Elections = moves
+		d.mu.Unlock()
+	case heal != nil:
 		err = pause.For(ctx, d.opts.Hold)
 	}
 	if heal != nil {
@@ -339,6 +351,39 @@ func (d *Drill) alone(ctx context.Context, site string, hold time.Duration) {
 	}
 }
 
+// elections counts for a while how often a region sees that a home's log is led
+// by somebody else than before, or by nobody. It is back home after seconds at
+// the least, so none is missed between two looks.
+func (d *Drill) elections(ctx context.Context, site string, hold time.Duration) (n int) {
+	ctx, cancel := context.WithTimeout(ctx, hold)
+	defer cancel()
+	c, err := client.New(client.Options{BaseURLs: []string{d.opts.World.Addresses()[site]}, Timeout: 5 * time.Second})
+	if err != nil {
+		return 0
+	}
+	before := map[string]string{}
+	for pause.For(ctx, 500*time.Millisecond) == nil {
+		regions, err := c.Regions(ctx)
+		if err != nil {
+			continue
+		}
+		now := map[string]string{}
+		for _, r := range regions {
+			for _, home := range r.Leads {
+				now[home] = r.Name
+			}
+		}
+		for home, was := range before {
+			if was != now[home] {
+				n++
+				d.opts.Console.Line("        after %s the log of %s is led by %q", was, home, now[home])
+			}
+		}
+		before = now
+	}
+	return n
+}
+
 // well waits until every region serves and leads the log of its own users.
 func (d *Drill) well(ctx context.Context, limit time.Duration) error {
 	late := time.Now().Add(limit)
@@ -392,7 +437,7 @@ func ParseFaults(list string) ([]Fault, error) {
 	for part := range strings.SplitSeq(list, ",") {
 		f := Fault(strings.TrimSpace(part))
 		if !slices.Contains(Faults(), f) {
-			return nil, fault.New(fault.Invalid, "%q is no fault: kill, pause, isolate or slow, separated by commas", part)
+			return nil, fault.New(fault.Invalid, "%q is no fault: kill, pause, isolate, slow or rough, separated by commas", part)
 		}
 		out = append(out, f)
 	}

@@ -33,9 +33,15 @@ type FaultReport struct {
 	Lost   int             `json:"lost"` // of them, who never went on
 	Token  []time.Duration `json:"token_ns"`
 	Acked  []time.Duration `json:"acked_ns"`
+	// Elections is how often the log of a home was led by another region than
+	// before, while all ways were rough: nobody died, so each is a false one.
+	Elections int `json:"elections,omitempty"`
 }
 
 func (f FaultReport) line() string {
+	if f.Kind == Rough {
+		return fmt.Sprintf("false elections: %d", f.Elections)
+	}
 	return fmt.Sprintf("next token %s (%d), next acknowledgement %s (%d)", longest(f.Token), len(f.Token), longest(f.Acked), len(f.Acked))
 }
 
@@ -48,7 +54,14 @@ func longest(all []time.Duration) string {
 
 // Good reports whether the promise was kept.
 func (r Report) Good() bool {
-	return r.Clean() && len(r.Strange) == 0 && r.Answers > 0
+	return r.Clean() && len(r.Strange) == 0 && r.Answers > 0 && r.elections() == 0
+}
+
+func (r Report) elections() (n int) {
+	for _, f := range r.Faults {
+		n += f.Elections
+	}
+	return n
 }
 
 // Quantile of a measure over all faults of a kind; "" = of all.
@@ -82,6 +95,10 @@ func (r Report) Text() string {
 			continue
 		}
 		fmt.Fprintf(&b, "\n%s, %d times\n", kind, n)
+		if kind == Rough {
+			fmt.Fprintf(&b, "  false elections %d\n", r.elections())
+			continue
+		}
 		for _, m := range []struct {
 			name string
 			of   func(FaultReport) []time.Duration

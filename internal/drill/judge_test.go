@@ -69,6 +69,10 @@ func TestReport(t *testing.T) {
 			t.Errorf("the report does not say %q:\n%s", want, text)
 		}
 	}
+	r.Faults = append(r.Faults, FaultReport{N: 3, Kind: Rough, Elections: 2})
+	if r.Good() || !strings.Contains(r.Text(), "false elections 2") {
+		t.Errorf("two false elections are good:\n%s", r.Text())
+	}
 	if (Report{}).Good() {
 		t.Error("a drill without a single answer is good")
 	}

@@ -27,6 +27,20 @@ func (w *World) Isolate(region string) { w.change(region, func(s *link.State) { 
 // Slow makes the ways between a region and the others ten times as long.
 func (w *World) Slow(region string) { w.stretch(region, 10) }
 
+// Rough makes all ways twice as long and lets them lose one segment of a hundred.
+func (w *World) Rough() {
+	for pair, l := range w.links {
+		l.Change(func(s *link.State) { s.RoundTrip, s.Loss = 2*Distance(pair.from, pair.to), 0.01 })
+	}
+}
+
+// Smooth ends Rough.
+func (w *World) Smooth() {
+	for pair, l := range w.links {
+		l.Change(func(s *link.State) { s.RoundTrip, s.Loss = Distance(pair.from, pair.to), 0 })
+	}
+}
+
 // Heal ends Isolate and Slow.
 func (w *World) Heal(region string) {
 	w.change(region, func(s *link.State) { s.Hold = false })

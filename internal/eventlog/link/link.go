@@ -18,10 +18,13 @@ import (
 type State struct {
 	RoundTrip time.Duration // half of it in each direction
 	Jitter    time.Duration // at most so much more, at random, in each direction; order is kept
-	Down      bool          // connections are closed and none is made, as if the other end had died
-	Hold      bool          // nothing passes and nobody is told, as if a cable were pulled or the other end stopped
-	HoldTo    bool          // Hold, but only of what goes to the far end
-	HoldBack  bool          // Hold, but only of what comes back
+	// Loss is the share of segments that are lost. TCP sends a lost one again, and
+	// what follows waits for it: here always by its timer, which is the slow way.
+	Loss     float64
+	Down     bool // connections are closed and none is made, as if the other end had died
+	Hold     bool // nothing passes and nobody is told, as if a cable were pulled or the other end stopped
+	HoldTo   bool // Hold, but only of what goes to the far end
+	HoldBack bool // Hold, but only of what comes back
 }
 
 // Link forwards connections to one address. Its methods may be called at any
@@ -39,6 +42,8 @@ type Link struct {
 }
 
 const (
+	segment = 1448                   // bytes that travel together
+	resend  = 200 * time.Millisecond // TCP's least timer, behind a round trip
 	chunk   = 32 << 10
 	waiting = 1024 // chunks under way in one direction
 )
@@ -192,7 +197,7 @@ func (l *Link) pass(from, to net.Conn, back bool) {
 		b := make([]byte, chunk)
 		n, err := from.Read(b)
 		if n > 0 {
-			due := time.Now().Add(l.delay())
+			due := time.Now().Add(l.delay(n))
 			if due.Before(last) {
 				due = last
 			}
@@ -213,11 +218,17 @@ func (l *Link) pass(from, to net.Conn, back bool) {
 	l.drop(to)
 }
 
-func (l *Link) delay() time.Duration {
+// delay is how long n bytes take.
+func (l *Link) delay(n int) time.Duration {
 	s := l.State()
 	d := s.RoundTrip / 2
 	if s.Jitter > 0 {
 		d += rand.N(s.Jitter)
+	}
+	for range (n + segment - 1) / segment {
+		for again := s.RoundTrip + resend; s.Loss > 0 && rand.Float64() < s.Loss; again *= 2 {
+			d += again
+		}
 	}
 	return d
 }
