@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -618,5 +619,60 @@ func TestDeleteForgets(t *testing.T) {
 	}
 	if _, err := s.Submit(t.Context(), message(conv, "x", "")); !fault.Is(err, fault.NotFound) {
 		t.Errorf("after deletion: %v", err)
+	}
+}
+
+// fullDisk is a log that takes nothing more from this node.
+type fullDisk struct {
+	*eventlog.Log
+	full atomic.Bool
+}
+
+var errFull = fault.New(fault.StorageFull, "the disk is full")
+
+func (l *fullDisk) Append(ctx context.Context, a event.Append) (event.Receipt, error) {
+	if l.full.Load() {
+		return event.Receipt{}, errFull
+	}
+	return l.Log.Append(ctx, a)
+}
+
+func (l *fullDisk) AppendAsync(a event.Append) (sum uint64, wait func(context.Context) (event.Receipt, error), err error) {
+	if l.full.Load() {
+		return 0, nil, errFull
+	}
+	return l.Log.AppendAsync(a)
+}
+
+// TestTurnsInHandAreGivenBack: a worker that can't write lives on, so nobody
+// takes its turns for lost; when others take those of its home, it gives them
+// what it has.
+func TestTurnsInHandAreGivenBack(t *testing.T) {
+	disk := &fullDisk{Log: openLog(t, t.TempDir())}
+	e := demo.Canned(demo.CannedOptions{Words: 400, Delay: time.Millisecond})
+	home := disk.Region()
+	a := start(t, disk.Log, e, func(o *chat.Options) { o.Log, o.Worker = disk, "a" })
+	b := start(t, disk.Log, e, func(o *chat.Options) { o.Worker, o.Homes = "b", []string{} })
+	conv := newConversation(t, a)
+	acc := say(t, a, conv, "go", "")
+	l, err := a.Open(t.Context(), conv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for begun := false; !begun; {
+		more := l.View(func(st *conversation.State) {
+			turn := st.Turn(acc.Turn)
+			begun = turn != nil && turn.Runes > 100
+		})
+		if !begun {
+			<-more
+		}
+	}
+	disk.full.Store(true)
+	a.Serve(nil)
+	b.Serve([]string{home})
+	if text, end := answer(t, b, conv, acc.Turn); text != demo.Words(400) || end.State != event.Ok || end.Attempt < 2 {
+		t.Errorf("attempt %d, state %s, text %q", end.Attempt, end.State, text)
 	}
 }

@@ -146,11 +146,11 @@ func (s *Service) serve(ctx context.Context, x event.Lease) {
 		s.ack(x)
 		return
 	}
-	if ctx.Err() == nil && !errors.Is(err, errOvertaken) {
+	if ctx.Err() == nil && !errors.Is(err, errOvertaken) && !errors.Is(err, errElsewhere) {
 		s.lg.Error("a turn could not be worked on; it is given back", "conversation", x.Entry.Conversation, "err", err)
 	}
 	wait := time.Second
-	if ctx.Err() != nil { // draining: the next worker may start at once
+	if ctx.Err() != nil || errors.Is(err, errElsewhere) { // the next worker may start at once
 		wait = 0
 	}
 	s.release(x, wait)
@@ -174,6 +174,16 @@ func (s *Service) keepAlive(x event.Lease, done <-chan struct{}) {
 
 // errOvertaken says that another worker owns the turn now.
 var errOvertaken = fault.New(fault.Fenced, "another worker owns this turn")
+
+// errElsewhere says that a turn waits for what this worker has not got at the
+// moment, such as room on its disk, and that others may have it.
+var errElsewhere = errors.New("other workers take the turns of this home")
+
+func (s *Service) serves(home string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving[home] != nil
+}
 
 // turn brings one turn to its end, over as many attempts as it takes. nil
 // means that the turn is over, by whomever.
@@ -205,6 +215,10 @@ func (s *Service) turn(ctx context.Context, x event.Lease) error {
 		over, wait, err := run.attempt(ctx)
 		if over || err != nil {
 			return err
+		}
+		if !s.serves(event.HomeOf(x.Entry.Conversation)) {
+			s.lg.Info("a turn is given back: it waits here, and others take the turns of its home now", "turn", id)
+			return errElsewhere
 		}
 		_ = pause.For(ctx, wait)
 		if ctx.Err() != nil {
