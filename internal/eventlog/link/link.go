@@ -19,7 +19,8 @@ type State struct {
 	RoundTrip time.Duration // half of it in each direction
 	Jitter    time.Duration // at most so much more, at random, in each direction; order is kept
 	// Loss is the share of segments that are lost. TCP sends a lost one again, and
-	// what follows waits for it: here always by its timer, which is the slow way.
+	// what follows waits for it: here always as if nothing followed that tells of
+	// the loss, so by the tail loss probe (RFC 8985), and then by its timer.
 	Loss     float64
 	Down     bool // connections are closed and none is made, as if the other end had died
 	Hold     bool // nothing passes and nobody is told, as if a cable were pulled or the other end stopped
@@ -42,10 +43,11 @@ type Link struct {
 }
 
 const (
-	segment = 1448                   // bytes that travel together
-	resend  = 200 * time.Millisecond // TCP's least timer, behind a round trip
-	chunk   = 32 << 10
-	waiting = 1024 // chunks under way in one direction
+	segment    = 1448                   // bytes that travel together
+	leastProbe = 10 * time.Millisecond  // after which TCP asks whether the last one arrived
+	resend     = 200 * time.Millisecond // TCP's least timer, behind a round trip
+	chunk      = 32 << 10
+	waiting    = 1024 // chunks under way in one direction
 )
 
 // Open listens on a free loopback port and forwards to an address.
@@ -226,8 +228,13 @@ func (l *Link) delay(n int) time.Duration {
 		d += rand.N(s.Jitter)
 	}
 	for range (n + segment - 1) / segment {
-		for again := s.RoundTrip + resend; s.Loss > 0 && rand.Float64() < s.Loss; again *= 2 {
-			d += again
+		probe, again := max(2*s.RoundTrip, leastProbe), s.RoundTrip+resend
+		for try := 0; s.Loss > 0 && rand.Float64() < s.Loss; try++ {
+			if try == 0 {
+				d += probe
+			} else {
+				d, again = d+again, 2*again
+			}
 		}
 	}
 	return d

@@ -169,13 +169,13 @@ func TestLeadElsewhere(t *testing.T) {
 
 // TestLoss: what is lost comes late, once, and in order.
 func TestLoss(t *testing.T) {
-	l := open(t, link.State{Loss: 0.3})
+	l := open(t, link.State{RoundTrip: 40 * time.Millisecond, Loss: 0.3})
 	c := dial(t, l)
 	var slowest time.Duration
 	for range 10 {
 		slowest = max(slowest, say(t, c, "hello"))
 	}
-	if slowest < 200*time.Millisecond {
+	if slowest < 120*time.Millisecond {
 		t.Errorf("of 20 segments none was lost at a loss of three in ten: the slowest round trip took %s", slowest)
 	}
 	l.Change(func(s *link.State) { s.Loss = 0 })

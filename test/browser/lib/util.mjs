@@ -20,6 +20,16 @@ export function equal(got, want, what) {
   throw new Error(`${what}: they differ at ${i}\n  got  ${near(got)}\n  want ${near(want)}`);
 }
 
+// soon is equal for what the page shows a moment after it was asked to.
+export async function soon(read, want, what, limit = 5_000) {
+  let got;
+  for (const end = Date.now() + limit; Date.now() < end; await pause(25)) {
+    got = await read();
+    if (got === want) return;
+  }
+  equal(got, want, what);
+}
+
 export function ok(v, what) {
   if (!v) throw new Error(`expected: ${what}`);
 }

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 export const stories = {
   "in German, dark and back: every state has its words": async (t) => {
@@ -42,7 +42,7 @@ export const stories = {
       await p.finished();
       const sides = () =>
         p.page.$$eval(".md > *", (all) => all.map((x) => getComputedStyle(x).direction).join());
-      equal(await sides(), "rtl,rtl,ltr,ltr", "paragraph, list, code, English");
+      await soon(() => sides(), "rtl,rtl,ltr,ltr", "paragraph, list, code, English");
       await p.page.evaluate(() => (document.documentElement.dir = "rtl"));
       const edges = await p.page.evaluate(() => {
         const b = document.querySelector(".bubble").getBoundingClientRect();
@@ -77,7 +77,7 @@ export const stories = {
     await press("Control+Shift+KeyC");
     await until(async () => (await p.page.evaluate(() => navigator.clipboard.readText())) === "About coffee.", "the last answer is copied");
     await press("ArrowUp");
-    equal(await p.page.inputValue(".editor textarea"), "coffee", "the last message, to be edited");
+    await soon(() => p.page.inputValue(".editor textarea"), "coffee", "the last message, to be edited");
     await press("Escape");
     await press("Alt+ArrowDown");
     await until(async () => p.id() === tea, "the next conversation of the list");
@@ -87,10 +87,10 @@ export const stories = {
     await p.middle(10);
     await press("Control+Shift+Period");
     await p.finished(2);
-    ok(/stopped/.test(await p.state()), "stopped");
+    await soon(async () => /stopped/.test(await p.state()), true, "stopped");
     await press("Control+Slash");
     await p.page.waitForSelector("dialog[open] .sheet");
-    equal((await p.page.$$(".sheet > div")).length, 9, "shortcuts on the sheet");
+    await soon(async () => (await p.page.$$(".sheet > div")).length, 9, "shortcuts on the sheet");
     await clean(p, "the sheet");
     await p.page.screenshot({ path: join(t.out, "shortcuts.png") });
     await press("Escape");

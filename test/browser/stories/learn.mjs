@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { root } from "../lib/node.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 const key = "an-operators-key-0123456789";
 const other = "somebody-elses-key-0123456789";
@@ -80,7 +80,7 @@ export const stories = {
     await p.page.screenshot({ path: join(t.out, "learn-labelled.png") });
     await p.page.reload();
     await p.page.waitForSelector(".heap");
-    equal(await p.page.locator(".heap").count(), groups - 1, "groups after a reload");
+    await soon(() => p.page.locator(".heap").count(), groups - 1, "groups after a reload");
 
     const out = execFileSync(n.bin, ["nlu", "learn", n.project, "--labelled", "--url", n.url], { env: { ...process.env, PARLEY_KEY: key }, encoding: "utf8" });
     ok(/1 lines? w/.test(out), out);
@@ -89,7 +89,7 @@ export const stories = {
     ok(/Nothing was added/.test(again), again);
     await p.page.reload();
     await p.page.waitForSelector(".heap");
-    equal(await p.page.locator(".learn-next").count(), 0, "nothing waits any more");
+    await soon(() => p.page.locator(".learn-next").count(), 0, "nothing waits any more");
     equal(p.errors.join("; "), "", "errors");
   },
 };

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, pause, until } from "../lib/util.mjs";
+import { equal, ok, pause, soon, until } from "../lib/util.mjs";
 
 const rich = `Here is what an answer can hold: **bold**, *emphasis*, \`code\`, and a [link](https://example.org/a/path).
 
@@ -101,7 +101,7 @@ export const stories = {
     const n = await t.node({ engine: "demo" });
     const p = await t.page(n.url);
     await until(() => p.page.isVisible(".banner.info"), "a banner");
-    ok(/demonstration/i.test(await p.page.textContent(".banner.info")), "it says so");
+    await soon(async () => /demonstration/i.test(await p.page.textContent(".banner.info")), true, "it says so");
     await p.say("Who are you?");
     await p.finished(1, 60_000);
     await p.agrees();
@@ -114,11 +114,11 @@ export const stories = {
     const p = await t.page(n.url);
     await p.say("one");
     await p.finished();
-    equal(await p.answer(), "Answer 1 to “one”", "the first answer");
+    await soon(() => p.answer(), "Answer 1 to “one”", "the first answer");
     await p.page.click("article.answer button[aria-label='Answer again']");
     await until(async () => (await p.answer()) === "Answer 2 to “one”", "the second answer");
     await p.finished();
-    equal(await p.page.textContent(".versions span"), "2/2", "the switcher");
+    await soon(() => p.page.textContent(".versions span"), "2/2", "the switcher");
     await p.page.click("article.answer button[aria-label='Previous version']");
     await until(async () => (await p.answer()) === "Answer 1 to “one”", "the first answer again");
     await p.page.hover("article.said");
@@ -127,13 +127,13 @@ export const stories = {
     await p.page.press(".editor textarea", "Enter");
     await until(async () => (await p.answer()) === "Answer 3 to “uno”", "an answer to the edited message");
     await p.finished();
-    equal((await p.said()).join(), "uno", "the edited message is shown instead");
+    await soon(async () => (await p.said()).join(), "uno", "the edited message is shown instead");
     await p.page.reload();
     await p.finished();
     equal((await p.said()).join(), "uno", "the newest branch after a reload");
     await p.page.click("article.said button[aria-label='Previous version']");
     await until(async () => (await p.said()).join() === "one", "the first message again");
-    equal(await p.answer(), "Answer 2 to “one”", "and its newest answer");
+    await soon(() => p.answer(), "Answer 2 to “one”", "and its newest answer");
     const acts = await p.activities();
     equal(acts.length, 5, "activities in the log");
   },
@@ -164,7 +164,7 @@ export const stories = {
       },
       "a hit",
     );
-    ok(/arabica/i.test(await p.page.textContent(".hits mark")), "the hit is marked");
+    await soon(async () => /arabica/i.test(await p.page.textContent(".hits mark")), true, "the hit is marked");
     await p.page.click(".hits a");
     await until(async () => (await p.said()).join() === "coffee", "the hit's conversation");
     await p.page.fill("input[type=search]", "");
@@ -185,7 +185,7 @@ export const stories = {
     await until(async () => (await p.page.$$("nav .entry")).length === 1, "one in the list");
     await p.page.reload();
     await until(async () => (await p.page.$$("nav .entry")).length === 1, "still one");
-    ok(!(await p.page.textContent("nav")).includes("Beans"), "the right one is gone");
+    await soon(async () => (await p.page.textContent("nav")).includes("Beans"), false, "the right one is gone");
   },
 
   "somebody else's conversation, and one that never was": async (t) => {
@@ -335,7 +335,7 @@ export const stories = {
     await p.page.keyboard.press("Enter");
     await p.page.keyboard.press("ArrowDown");
     await p.page.keyboard.press("Escape");
-    ok(await p.page.evaluate(() => document.activeElement?.matches("nav .entry .more")), "Escape leads back to where the menu was opened");
+    await soon(() => p.page.evaluate(() => document.activeElement?.matches("nav .entry .more")), true, "Escape leads back to where the menu was opened");
     const said = await p.page.textContent("[role=status][aria-live]");
     ok(/Answer: You said/.test(said), `the end of the answer was announced: ${said}`);
   },

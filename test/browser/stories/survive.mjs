@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, pause, until } from "../lib/util.mjs";
+import { equal, ok, pause, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 const slow = { delay: 25, answer: () => words };
@@ -10,7 +10,7 @@ const slow = { delay: 25, answer: () => words };
 // whole checks that every word is there, once, in its order.
 async function whole(p, expect) {
   equal(await p.agrees(expect), words, "the answer in the log");
-  equal((await p.answer()).trim(), words, "the answer on screen");
+  await soon(async () => (await p.answer()).trim(), words, "the answer on screen");
 }
 
 // real starts a node with the embedded engine and waits for its model.
@@ -123,7 +123,7 @@ export const stories = {
       await p.finished(i, 60_000);
       if (/resumed/.test(await p.state())) resumed++;
       equal(await p.agrees({ users: i, bots: i }), `Round ${i}: ${numbered(60)}`, `answer ${i} in the log`);
-      equal((await p.answer()).trim(), `Round ${i}: ${numbered(60)}`, `answer ${i} on screen`);
+      await soon(async () => (await p.answer()).trim(), `Round ${i}: ${numbered(60)}`, `answer ${i} on screen`);
       equal((await p.said()).join("|"), Array.from({ length: i }, (_, k) => `Round ${k + 1}`).join("|"), "every message once, in order");
     }
     t.log(`${rounds} kills, ${resumed} of them in the middle of an answer`);
@@ -158,7 +158,7 @@ export const stories = {
     await p.finished(1, 240_000);
     const text = await p.agrees();
     ok(bare(text).startsWith(bare(before)), "what was seen before the kill is how the answer begins");
-    ok(/resumed/.test(await p.state()), `the page says that it was resumed: ${await p.state()}`);
+    await soon(async () => /resumed/.test(await p.state()), true, "the page says that it was resumed");
     t.log(`${text.split(/\s+/).length} words; ${await p.state()}`);
   },
 
@@ -303,13 +303,13 @@ export const stories = {
     await until(() => e.cut === 1, "the engine is told", 5000, 5);
     const took = Date.now() - began;
     await p.finished();
-    ok(/stopped/.test(await p.state()), `the page says that it stopped: ${await p.state()}`);
+    await soon(async () => /stopped/.test(await p.state()), true, "the page says that it stopped");
     const text = await p.agrees();
     ok(numbered(2000).startsWith(text), "what was said stays");
     t.log(`the engine was told after ${took} ms`);
     await p.page.reload();
     await p.finished();
-    ok(/stopped/.test(await p.state()), "still said after a reload");
+    await soon(async () => /stopped/.test(await p.state()), true, "still said after a reload");
     await p.agrees();
   },
 };

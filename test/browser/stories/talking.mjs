@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 export const stories = {
   "code has colours, and can be copied, wrapped and kept as a file": async (t) => {
@@ -14,14 +14,14 @@ export const stories = {
     await p.context.grantPermissions(["clipboard-read", "clipboard-write"]);
     await p.say("Show me code");
     await p.finished();
-    equal(await p.page.textContent(".code code"), code, "the code on screen");
-    equal((await p.page.$$eval(".code .c-kw, .code .c-str, .code .c-num, .code .c-com", (all) => all.map((x) => x.className.slice(2)))).join(), "kw,str,num,com", "what has colours");
+    await soon(() => p.page.textContent(".code code"), code, "the code on screen");
+    await soon(async () => (await p.page.$$eval(".code .c-kw, .code .c-str, .code .c-num, .code .c-com", (all) => all.map((x) => x.className.slice(2)))).join(), "kw,str,num,com", "what has colours");
     await p.page.click(".code-bar >> text=Copy");
-    equal(await p.page.evaluate(() => navigator.clipboard.readText()), code, "what was copied");
+    await soon(() => p.page.evaluate(() => navigator.clipboard.readText()), code, "what was copied");
     const wide = () => p.page.$eval(".code pre", (x) => x.scrollWidth > x.clientWidth);
     ok(await wide(), "the line is longer than the phone");
     await p.page.click(".code-bar >> text=Wrap");
-    ok(!(await wide()), "wrapped it is not");
+    await soon(() => wide(), false, "wrapped it is not");
     const download = p.page.waitForEvent("download");
     await p.page.click(".code-bar button[aria-label='Keep as a file']");
     const d = await download;
@@ -46,7 +46,7 @@ export const stories = {
     await p.finished(2);
     await until(async () => (await p.page.$$("math")).length === 3, "three formulas are set");
     equal(asked.filter((u) => u.includes("/tex.")).length, 1, "requests for what sets formulas");
-    ok((await p.page.$$("math mfrac msqrt")).length === 1, "a root in a fraction");
+    await soon(async () => (await p.page.$$("math mfrac msqrt")).length, 1, "a root in a fraction");
     ok((await p.page.textContent(".md >> nth=-1")).includes("cost $5 or $10"), "money stays money");
     equal((await p.page.$$(".md a")).length, 0, "links");
     await clean(p, "formulas");
@@ -109,10 +109,10 @@ export const stories = {
     const pressed = () => p.page.$$eval("article.answer .acts [aria-pressed=true]", (all) => all.map((b) => b.getAttribute("aria-label")).join());
     await p.page.click("article.answer button[aria-label='A good answer']");
     await until(async () => (await reactions()) === "+like", "the log has it");
-    equal(await pressed(), "A good answer", "what is pressed");
+    await soon(() => pressed(), "A good answer", "what is pressed");
     await p.page.click("article.answer button[aria-label='A good answer']");
     await until(async () => (await reactions()) === "+like,-like", "taken back");
-    equal(await pressed(), "", "what is pressed then");
+    await soon(() => pressed(), "", "what is pressed then");
     await p.page.click("article.answer button[aria-label='Not a good answer']");
     await p.page.waitForSelector(".why input");
     await clean(p, "the question why");
@@ -121,7 +121,7 @@ export const stories = {
     await until(async () => (await reactions()) === "+like,-like,+dislike,+dislike:It is too short", `the log has the reason (${await reactions()})`);
     await p.page.reload();
     await p.finished();
-    equal(await pressed(), "Not a good answer", "after a reload");
+    await soon(() => pressed(), "Not a good answer", "after a reload");
     await p.say("two");
     await p.finished(2);
     equal((await p.said()).join(), "one,two", "messages: a reaction is none");
@@ -184,15 +184,15 @@ export const stories = {
     await p.say("two");
     await p.finished(2);
     await p.page.click("header button[aria-label=Branches]");
-    equal((await p.page.$$eval(".branch", (all) => all.map((b) => b.textContent))).join("|"), "Youone|Answer 1 of 2Answer 1 to “one”|Answer 2 of 2Answer 2 to “one”|Youtwo|AnswerAnswer 3 to “two”", "the tree");
-    equal((await p.page.$$(".branch.here")).length, 4, "of them on screen");
+    await soon(async () => (await p.page.$$eval(".branch", (all) => all.map((b) => b.textContent))).join("|"), "Youone|Answer 1 of 2Answer 1 to “one”|Answer 2 of 2Answer 2 to “one”|Youtwo|AnswerAnswer 3 to “two”", "the tree");
+    await soon(async () => (await p.page.$$(".branch.here")).length, 4, "of them on screen");
     await clean(p, "the tree");
     await p.page.screenshot({ path: join(t.out, "branches.png") });
     await p.page.click('.branch >> text="Answer 1 to “one”"');
     await until(async () => (await p.answer()) === "Answer 1 to “one”" && (await p.said()).join() === "one", "the other branch");
     await p.say("from here on");
     await p.finished(2);
-    equal((await p.said()).join(), "one,from here on", "the branch that goes on");
+    await soon(async () => (await p.said()).join(), "one,from here on", "the branch that goes on");
     equal((await p.activities()).length, 7, "activities in the log");
     equal(p.errors.join(" "), "", "errors");
   },

@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 const bundle = process.env.WEBCHAT_BUNDLE;
@@ -54,7 +54,7 @@ export const stories = {
     await p.page.screenshot({ path: join(t.out, "webchat-390.png") });
     await p.page.reload();
     await until(async () => (await p.shown())[0] === words, "the answer is there after a reload");
-    equal((await p.shown()).length, 1, "bubbles after a reload");
+    await soon(async () => (await p.shown()).length, 1, "bubbles after a reload");
     equal(p.errors.join("\n"), "", "errors");
     await p.close();
   },
@@ -67,7 +67,7 @@ export const stories = {
     await n.kill();
     await n.start();
     await until(async () => (await p.shown()).at(-1) === words, "the bubble is finished", 60_000);
-    equal((await p.shown()).length, 1, "bubbles");
+    await soon(async () => (await p.shown()).length, 1, "bubbles");
     await p.page.screenshot({ path: join(t.out, "webchat-killed-1440-dark.png") });
     await p.close();
   },

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 import { clean } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 const hostile = `* { all: unset !important; display: inline !important; color: red !important; font: 40px serif !important; --accent: red !important; letter-spacing: 9px }
@@ -76,7 +76,7 @@ export const stories = {
     await v.page.reload();
     await v.area.waitFor(); // it was open, and is again
     await v.answered();
-    equal((await v.said.allTextContents()).join(), "Count for me", "what was said");
+    await soon(async () => (await v.said.allTextContents()).join(), "Count for me", "what was said");
     await v.page.goto(origin + "/other");
     await v.answered();
     await v.page.screenshot({ path: join(t.out, "widget-hostile.png") });
@@ -101,7 +101,7 @@ export const stories = {
     await until(async () => (await v.page.locator("parley-chat .state").allTextContents()).includes("stopped"), "it is stopped");
     await v.page.locator("parley-chat article.answer .button").click(); // try again
     await until(async () => (await v.answers.count()) === 1 && (await v.answer()).includes("w119"), "another answer is whole");
-    equal(await v.page.locator("parley-chat .md strong").textContent(), "bold", "markdown");
+    await soon(() => v.page.locator("parley-chat .md strong").textContent(), "bold", "markdown");
     equal(await v.page.locator("parley-chat .md img, parley-chat .md script, parley-chat a[href^=javascript]").count(), 0, "elements that are not allowed");
     ok((await v.answer()).includes("& ©"), "named characters are decoded");
     await v.page.screenshot({ path: join(t.out, "widget-1440.png") });
@@ -119,7 +119,7 @@ export const stories = {
     await until(async () => /tries again|trying again/.test((await v.page.locator("parley-chat .state").allTextContents()).join()), "it waits");
     await n.start();
     await until(async () => (await v.answers.allTextContents()).filter((a) => a === words).length === 2, "both answers are whole", 40_000);
-    equal((await v.said.allTextContents()).join("|"), "Count for me|And again", "what was said, once");
+    await soon(async () => (await v.said.allTextContents()).join("|"), "Count for me|And again", "what was said, once");
     ok(e.calls >= 2, "the engine was asked");
     await v.page.screenshot({ path: join(t.out, "widget-390-dark.png") });
   },
@@ -151,7 +151,7 @@ export const stories = {
     for (const v of [one, two]) await until(async () => (await v.said.count()) === 0, "both pages begin anew");
     await one.say("Hello");
     for (const v of [one, two]) await v.answered();
-    equal((await two.said.allTextContents()).join(), "Hello", "the new conversation");
+    await soon(async () => (await two.said.allTextContents()).join(), "Hello", "the new conversation");
   },
   "widget: a site that is not named, and a visitor who asks too much": async (t) => {
     const { n, e, origin } = await shop(t, { delay: 1, env: { PARLEY_WIDGET_MESSAGES: "3", PARLEY_WIDGET_GUESTS: "2" } });
@@ -160,7 +160,7 @@ export const stories = {
     await v.open();
     await v.say("Let me in");
     await v.page.locator("parley-chat .banner").waitFor();
-    equal(await v.page.locator("parley-chat .banner").textContent(), "The chat could not be reached. What you send waits here; trying again…", "what the visitor is told");
+    await soon(() => v.page.locator("parley-chat .banner").textContent(), "The chat could not be reached. What you send waits here; trying again…", "what the visitor is told");
     const told = await v.page.evaluate(async (url) => {
       const call = (path, init) => fetch(url + path, init).then((r) => r.status, () => "nothing");
       return Promise.all([call("/api/v1/widget/session", { method: "POST" }), call("/api/v1/info"), call("/readyz"), call("/api/v1/conversations", { credentials: "include" })]);
@@ -201,7 +201,7 @@ export const stories = {
       await v.area.focus();
       await v.page.keyboard.press("Escape");
       await until(async () => (await v.panel.getAttribute("open")) === null, "Escape closes it");
-      ok((await within()).endsWith("knob"), `the focus is back on the bubble: ${await within()}`);
+      await soon(async () => (await within()).endsWith("knob"), true, "the focus is back on the bubble");
       equal(v.errors.join("\n"), "", "errors");
     }
   },
@@ -212,13 +212,13 @@ export const stories = {
       const v = await visit(t, n.url, { width, dark, path: "/widget" });
       await v.page.fill(".try input >> nth=0", 'Ask "us"');
       await v.page.selectOption(".try select >> nth=0", "left");
-      ok((await v.page.locator(".try pre").first().textContent()).includes('data-title="Ask &#34;us&#34;" data-position="left" defer></script>'), "the tag says it");
+      await soon(async () => (await v.page.locator(".try pre").first().textContent()).includes('data-title="Ask &#34;us&#34;" data-position="left" defer></script>'), true, "the tag says it");
       await clean(v, "the page");
       if (width === 390) await v.page.screenshot({ path: join(t.out, "widget-try-390-dark.png"), fullPage: true });
       await v.open();
       await v.say("Count");
       await v.answered();
-      equal(await v.page.locator("parley-chat .head h2").textContent(), 'Ask "us"', "the title");
+      await soon(() => v.page.locator("parley-chat .head h2").textContent(), 'Ask "us"', "the title");
       await v.page.screenshot({ path: join(t.out, `widget-try-${width}.png`) });
       equal(v.errors.join("\n"), "", "errors");
     }
