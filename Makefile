@@ -1,5 +1,5 @@
 # What people type. The work is in test/run, which says what it does.
-.PHONY: check test format generate build
+.PHONY: check test nightly format generate build
 
 # Rules, linters, race tests, generated files: needs no model and no browser.
 check:
@@ -8,6 +8,10 @@ check:
 # Everything, real engine and real browser included. Installs what it needs.
 test:
 	go run ./test/run
+
+# Campaigns of hours: a thousand faults, a hundred killed regions, rot, power cuts.
+nightly:
+	go run ./test/run nightly
 
 # The binary of this machine, and nothing else.
 build:

@@ -20,6 +20,7 @@ type stage struct {
 	name  string
 	what  string
 	check bool          // it belongs to `make check` too
+	night bool          // it takes too long for every change: `make nightly` only
 	after []string      // stages that must have passed
 	alone bool          // it measures time or fills the machine: nothing runs beside it
 	limit time.Duration // 0 = 10 min

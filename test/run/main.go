@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,7 +28,7 @@ func run(args []string, out io.Writer) int {
 	only := flags.String("only", "", "run only these stages, by name with commas between, and what they need")
 	list := flags.Bool("list", false, "list the stages and do nothing")
 	flags.Usage = func() {
-		fmt.Fprint(out, "usage: go run ./test/run [-list] [-only stage,...] [check|test]\n\ncheck: what needs no model and no browser; test (the default): everything\n\n")
+		fmt.Fprint(out, "usage: go run ./test/run [-list] [-only stage,...] [check|test|nightly]\n\ncheck: what needs no model and no browser; test (the default): everything that\nevery change must pass; nightly: campaigns of hours, and nothing else\n\n")
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -37,7 +38,7 @@ func run(args []string, out io.Writer) int {
 	if flags.NArg() > 0 {
 		set = flags.Arg(0)
 	}
-	if set != "check" && set != "test" || flags.NArg() > 1 {
+	if !slices.Contains([]string{"check", "test", "nightly"}, set) || flags.NArg() > 1 {
 		flags.Usage()
 		return 2
 	}
@@ -86,7 +87,7 @@ func choose(all []stage, set, only string) ([]stage, error) {
 		return nil
 	}
 	for _, s := range all {
-		if only == "" && (set == "test" || s.check) {
+		if only == "" && (s.night == (set == "nightly")) && (set != "check" || s.check) {
 			if err := add(s.name); err != nil {
 				return nil, err
 			}

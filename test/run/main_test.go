@@ -36,6 +36,16 @@ func TestStages(t *testing.T) {
 	if want := "build vet race model stories"; strings.Join(names, " ") != want {
 		t.Errorf("stories need %v, want %s", names, want)
 	}
+	for _, set := range []string{"check", "test", "nightly"} {
+		got, err := choose(stages(), set, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		night := slices.ContainsFunc(got, func(s stage) bool { return s.night })
+		if night != (set == "nightly") || len(got) < 4 {
+			t.Errorf("%s has %d stages, and campaigns of hours among them: %v", set, len(got), night)
+		}
+	}
 	if _, err := choose(stages(), "test", "nonsense"); err == nil {
 		t.Error("a stage that is not there was accepted")
 	}

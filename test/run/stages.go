@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -60,6 +61,10 @@ func stages() []stage {
 		}},
 		{name: "browser", what: "people's stories in a real browser", after: []string{"model", "page"}, alone: true, limit: 15 * time.Minute, do: browser},
 		{name: "explore", what: "schemathesis asks the API what nobody thought of", after: []string{"clients"}, do: explore},
+
+		{name: "faults", what: "a thousand random faults, judged", night: true, alone: true, limit: 2 * time.Hour, do: faults},
+		{name: "drill", what: "fifty people in a world of regions that is broken a hundred times", night: true, after: []string{"build"}, alone: true, limit: 5 * time.Hour, do: drill},
+		{name: "campaigns", what: "the stories, with as many kills, rotten bytes and power cuts as were promised", night: true, after: []string{"model"}, alone: true, limit: 350 * time.Minute, do: campaigns},
 	}
 }
 
@@ -251,6 +256,27 @@ func stories(ctx context.Context, j *job) error {
 		env = append(env, "PARLEY_KILLS=10") // the promise was tested with 50
 	}
 	return j.goTest(ctx, env, "-count=1", "-timeout", "18m", "./test/stories/...")
+}
+
+// faults begins with another seed each day.
+func faults(ctx context.Context, j *job) error {
+	seed := time.Now().Unix() / 86400 * 100
+	return j.sh(ctx, sh("go", "run", "./test/sim", "-faults", "1000", "-seed", strconv.FormatInt(seed, 10)))
+}
+
+func drill(ctx context.Context, j *job) error {
+	return j.sh(ctx,
+		sh(j.bin, "drill", "--users", "50", "--times", "100"),
+		sh(j.bin, "drill", "--users", "50", "--times", "40", "--faults", "pause,isolate"),
+		sh(j.bin, "drill", "--users", "10", "--times", "1", "--faults", "rough", "--hold", "1h"))
+}
+
+func campaigns(ctx context.Context, j *job) error {
+	p, err := j.parts(ctx)
+	if err != nil {
+		return err
+	}
+	return j.goTest(ctx, append(p.env(j), "PARLEY_KILLS=50", "PARLEY_DAMAGES=50"), "-count=1", "-timeout", "345m", "./test/stories/...")
 }
 
 func browser(ctx context.Context, j *job) error {
