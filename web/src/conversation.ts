@@ -28,6 +28,9 @@ export type Node = {
   reaction?: Reaction; // what the reader thinks of it
 };
 
+// withdrawn reports whether a bot took back what it said.
+export const withdrawn = (n: Node): boolean => n.activity?.type === "messageDelete";
+
 export type Reaction = "like" | "dislike";
 
 // Turn is the unit of work behind an answer.
@@ -104,7 +107,7 @@ export class ConversationState {
     const meta = a.channelData?.parley ?? {};
     let parent = meta.parent ?? a.replyToId ?? this.nodes.at(-1)?.id ?? "";
     for (let i = 0; i < 1000 && this.hidden.has(parent); i++) parent = this.hidden.get(parent)!;
-    if (a.type !== "message") {
+    if (a.type !== "message" && a.type !== "messageDelete") {
       this.hidden.set(a.id, parent);
       return a.type === "messageReaction" ? this.reaction(a) : "ignored";
     }
@@ -120,7 +123,7 @@ export class ConversationState {
     this.byId.set(a.id, n);
     n.activity = a;
     n.time = a.timestamp ?? "";
-    n.text = typeof a.text === "string" ? a.text : "";
+    n.text = typeof a.text === "string" && !withdrawn(n) ? a.text : "";
     n.length = codePoints(n.text);
     if (role === "bot" && meta.turn && !n.turn) n.turn = this.turns.get(meta.turn);
     this.touch(n);

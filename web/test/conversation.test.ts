@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConversationState } from "../src/conversation.ts";
+import { ConversationState, withdrawn } from "../src/conversation.ts";
 import { codePoints, firstCodePoints, skipCodePoints } from "../src/text.ts";
 import { choose, follow, path } from "../src/tree.ts";
 
@@ -201,6 +201,22 @@ test("activities that are not messages are links of the chain, not messages", ()
   l.ev("activity", { type: "event", id: "e1", from: { role: "user" }, channelData: { parley: { parent: "a1" } } });
   l.user("a2", "e1");
   assert.deepEqual(l.texts(), ["a1", "a2"]);
+});
+
+test("what a bot took back leaves its place and no words", () => {
+  const l = new Log();
+  l.user("a1", "");
+  const bot = { from: { role: "bot" }, channelData: { parley: { parent: "a1" } } };
+  l.ev("activity", { ...bot, type: "message", id: "b1", text: "You owe us 1,000 euros." });
+  l.user("a2", "b1");
+  l.ev("activity", { ...bot, type: "messageDelete", id: "b1", text: "a server that forgot to leave it out" });
+  assert.deepEqual(l.texts(), ["a1", "", "a2"]);
+  assert.equal(withdrawn(l.state.byId.get("b1")!), true);
+  const again = new Log(); // as read from the store
+  again.user("a1", "");
+  again.ev("activity", { ...bot, type: "messageDelete", id: "b1" });
+  again.user("a2", "b1");
+  assert.deepEqual(again.texts(), ["a1", "", "a2"]);
 });
 
 test("a loop of parents ends", () => {

@@ -2,7 +2,7 @@
 // what can be done with it.
 import { Component, type VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Node } from "../conversation.ts";
+import { type Node, withdrawn } from "../conversation.ts";
 import type { Open } from "../open.ts";
 import type { Session } from "../session.ts";
 import { choose, type Step } from "../tree.ts";
@@ -71,7 +71,7 @@ function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Pr
                 {words.onward}
               </button>
             ) : null}
-            {n.activity ? (
+            {n.activity && !withdrawn(n) ? (
               <>
                 <button type="button" class="quiet" aria-pressed={reaction === "like"} aria-label={words.good} title={words.good} onClick={() => session.react(n.id, "like")}>
                   <Icon name="thumbsUp" />

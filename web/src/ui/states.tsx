@@ -1,7 +1,7 @@
 // How a message is, in words.
 import type { VNode } from "preact";
 import { useEffect, useReducer } from "preact/hooks";
-import type { Node } from "../conversation.ts";
+import { type Node, withdrawn } from "../conversation.ts";
 import type { Open } from "../open.ts";
 import type { Item, Progress } from "../outbox.ts";
 import { locale, words } from "../talk.ts";
@@ -15,6 +15,7 @@ export function useNode(open: Open, key: string): void {
 // stateOf says in words where an answer is and who gave it.
 // named: with the model and the region.
 export function stateOf(n: Node, stopping: boolean, named = true): string {
+  if (withdrawn(n)) return words.withdrawn;
   const t = n.turn;
   const meta = n.activity?.channelData?.parley;
   const where = named ? place(t?.region) : "";

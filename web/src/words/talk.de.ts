@@ -29,6 +29,7 @@ export const de: Talk = {
   wrap: "Umbrechen",
   download: "Als Datei behalten",
   tryAgain: "Noch einmal",
+  withdrawn: "Diese Nachricht wurde zurückgenommen.",
   discard: "Verwerfen",
   loading: "Das Gespräch wird geladen …",
   chatOpen: "Chat öffnen",

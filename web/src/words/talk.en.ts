@@ -29,6 +29,7 @@ export const en = {
   wrap: "Wrap",
   download: "Keep as a file",
   tryAgain: "Try again",
+  withdrawn: "This message was taken back.",
   discard: "Discard",
   loading: "Loading the conversation…",
   chatOpen: "Open the chat",
