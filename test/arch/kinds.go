@@ -140,7 +140,7 @@ func Owners() []Owner {
 		{Import: "github.com/ebitengine/purego", Rooms: []string{"internal/lm/llama/..."}},
 		{Import: "github.com/prometheus/", Rooms: []string{"internal/telemetry"}},
 		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config", "internal/yamlfile", "internal/edge/alone"}},
-		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline"}, Tests: true},
+		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline", "test/bench/directline"}, Tests: true},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},
