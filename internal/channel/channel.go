@@ -53,6 +53,19 @@ type Observer interface {
 	// long after it was said.
 	Delivered(channel string, after time.Duration)
 	Connected(channel string, change int) // receivers that hold a connection
+	// Posted: the other side was called for an item. Outcomes: posted, refused,
+	// doubt, dead.
+	Posted(channel, outcome string)
+}
+
+// Values are what all nodes of a world share. A key consists of words with
+// dots between them.
+type Values interface {
+	Load(ctx context.Context, key string) (value []byte, revision uint64, err error) // or NotFound
+	Create(ctx context.Context, key string, value []byte) error                      // or Conflict
+	Replace(ctx context.Context, key string, value []byte, revision uint64) error    // or Conflict
+	Remove(ctx context.Context, key string) error
+	List(ctx context.Context, below string) ([]string, error) // the keys that begin with below and a dot
 }
 
 // Options of a Desk. Name and Chat are required.
@@ -66,13 +79,18 @@ type Options struct {
 	// at the moment. 0 = 12 s: less than the 15 to 20 s that clients wait.
 	Hold     time.Duration
 	Observer Observer // nil = nobody
+
+	// For Place:
+	Values Values
+	Region string // where the conversations are at home that it begins
 }
 
 // Desk is Parley's side of a channel. Its methods may be called from many
 // goroutines.
 type Desk struct {
-	opts  Options
-	limit *Limiter
+	opts   Options
+	limit  *Limiter
+	places places
 }
 
 // New checks the options.
@@ -270,3 +288,4 @@ func (nobody) Received(string, string)         {}
 func (nobody) Refused(string, string)          {}
 func (nobody) Delivered(string, time.Duration) {}
 func (nobody) Connected(string, int)           {}
+func (nobody) Posted(string, string)           {}

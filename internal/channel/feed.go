@@ -24,6 +24,8 @@ type Item struct {
 	ReplyTo  uint64             // position of what it answers; 0 = unknown
 	To       *activity.Account  // who is answered; nil = unknown
 	Stream   *Stream            // nil: it is whole and always was
+
+	cause uint64 // the entry that it follows from; 0 = what nobody was asked for
 }
 
 // Stream says that an item is part of an answer that is shown while it grows.
@@ -51,8 +53,10 @@ type Feed struct {
 	desk  *Desk
 	live  *chat.Live
 	parts bool
-	began uint64 // where the receiver began
-	pos   uint64 // up to where it was given everything
+	gap   time.Duration // least time between two parts of a stream; 0 = partGap
+	busy  bool          // it is shown that an answer is being worked on, whoever does
+	began uint64        // where the receiver began
+	pos   uint64        // up to where it was given everything
 
 	stream uint64    // the last one of which a part was given
 	sent   time.Time // when that was
@@ -111,7 +115,7 @@ func (f *Feed) Next() Next {
 				n.typed(b.From)
 				n.Items = append(n.Items, f.whole(st, b, frame.Pos))
 			case conversation.TypingBody:
-				if f.parts && time.Since(b.Timestamp) < fresh {
+				if (f.parts || f.busy) && time.Since(b.Timestamp) < fresh {
 					n.typed(b.From)
 					n.Items = append(n.Items, f.typing(st, b.Activity, frame.Pos))
 				}
@@ -123,8 +127,10 @@ func (f *Feed) Next() Next {
 				if b.State == event.Failed {
 					n.Items = append(n.Items, f.failed(st, b, frame.Pos))
 				}
-				if f.parts && b.State == event.Running && st.Turn(b.Turn).State == event.Running && f.elsewhere(st) {
-					n.Items = append(n.Items, f.typing(st, &activity.Activity{Type: activity.TypeTyping, From: f.bot(st)}, frame.Pos))
+				if b.State == event.Running && st.Turn(b.Turn).State == event.Running && (f.busy || f.parts && f.elsewhere(st)) {
+					it := f.typing(st, &activity.Activity{Type: activity.TypeTyping, From: f.bot(st)}, frame.Pos)
+					it.cause = st.Turn(b.Turn).Seq
+					n.Items = append(n.Items, it)
 				}
 			}
 			n.Over = n.Over || frame.Event == "deleted"
@@ -161,6 +167,9 @@ func (n *Next) typed(who *activity.Account) {
 func (f *Feed) typing(st *conversation.State, a *activity.Activity, pos uint64) Item {
 	it := Item{Pos: pos, ID: pos, Activity: a, At: st.Newest()}
 	it.answers(st, a.ReplyToID)
+	if t := st.Answers(a.ReplyToID); t != nil {
+		it.cause = t.Seq
+	}
 	if m := a.Meta(); m.StreamType != "" {
 		it.Stream = &Stream{ID: m.Stream, Note: m.StreamType == activity.StreamNote, bots: true}
 		if m.Stream == 0 {
@@ -197,7 +206,7 @@ func (f *Feed) due(t *conversation.Turn) time.Duration {
 	if !f.begun(t) {
 		return 0
 	}
-	return max(0, time.Until(f.sent.Add(partGap*time.Duration(1+len(t.Text)/partSize))))
+	return max(0, time.Until(f.sent.Add(max(f.gap, partGap)*time.Duration(1+len(t.Text)/partSize))))
 }
 
 func (f *Feed) whole(st *conversation.State, a *activity.Activity, pos uint64) Item {
@@ -205,9 +214,16 @@ func (f *Feed) whole(st *conversation.State, a *activity.Activity, pos uint64) I
 	it := Item{Pos: pos, ID: p.Pos, Activity: a, At: p.At}
 	it.answers(st, a.ReplyToID)
 	m := a.Meta()
+	t := st.Turn(m.Turn)
+	switch {
+	case p.Bot != "":
+		it.cause = conversation.SeqOf(pos)
+	case a.FromBot() && t != nil:
+		it.cause = t.Seq
+	}
 	if m.Stream > 0 {
 		it.Stream = &Stream{ID: m.Stream, Final: true, bots: true}
-	} else if t := st.Turn(m.Turn); a.FromBot() && p.Bot == "" && t != nil && t.Began > 0 {
+	} else if a.FromBot() && p.Bot == "" && t != nil && t.Began > 0 {
 		it.Stream = &Stream{ID: t.Began, Final: true, First: !f.begun(t), Part: number(t, pos)}
 	}
 	return it
@@ -217,7 +233,7 @@ func (f *Feed) whole(st *conversation.State, a *activity.Activity, pos uint64) I
 // numbers follow from the log alone, so a receiver that comes back, wherever,
 // goes on in the same stream.
 func (f *Feed) part(st *conversation.State, t *conversation.Turn, pos uint64) Item {
-	it := Item{Pos: pos, ID: pos, At: st.Newest(), Stream: &Stream{ID: t.Began, First: !f.begun(t), Part: number(t, pos)}}
+	it := Item{Pos: pos, ID: pos, At: st.Newest(), cause: t.Seq, Stream: &Stream{ID: t.Began, First: !f.begun(t), Part: number(t, pos)}}
 	if it.Stream.First {
 		it.ID, it.Stream.Part = t.Began, 1
 	}
@@ -233,7 +249,7 @@ func number(t *conversation.Turn, pos uint64) int { return 1 + int(pos-t.Began) 
 // failed tells the user what otherwise only a turn's state would: that no
 // answer comes, and why.
 func (f *Feed) failed(st *conversation.State, b conversation.TurnBody, pos uint64) Item {
-	it := Item{Pos: pos, ID: pos, At: st.Newest()}
+	it := Item{Pos: pos, ID: pos, At: st.Newest(), cause: st.Turn(b.Turn).Seq}
 	it.answers(st, b.ReplyTo)
 	it.Activity = &activity.Activity{Type: activity.TypeMessage, Text: "No answer: " + b.Error, TextFormat: "plain", From: f.bot(st)}
 	return it

@@ -18,7 +18,11 @@ type Poster interface {
 	// again, after the error's RetryAfter if there is one, and nothing overtakes
 	// it. Timeout and Internal mean that the other side may have it: it comes
 	// again with Doubt. Any other error is for good: the item becomes a dead
-	// letter with the error's text, and the next one follows.
+	// letter with the error's text, and the next one follows. The error is read
+	// by people and must hold no secret.
+	//
+	// Parts of a growing answer and typing are for the moment: what is refused of
+	// them is left out. ctx ends after half a minute at most.
 	Post(ctx context.Context, p Post) (ref string, err error)
 	// Pace is how often a growing answer may be shown to somebody; 0 = the other
 	// side shows answers when they are whole.
@@ -28,18 +32,26 @@ type Poster interface {
 // Post is an item on its way out.
 type Post struct {
 	Conversation string
+	Owner        string // whose it is, as in Start
 	// Last is the newest thing that came in on the channel; its ChannelData is
-	// what the adapter put there when it took it, so it knows where to.
+	// what the adapter put there, under the channel's name, when it took it: so it
+	// knows where to. Nil: nothing has come in yet.
 	Last   *activity.Activity
 	LastAt time.Time
-	Item   Item
+	// Item's activity holds text and attachments as the bot said them. One of
+	// type messageDelete takes back what is there under Ref. Of a type that has
+	// no form on the other side nothing is posted, and the ref is "".
+	Item Item
 	// Ref is what the other side calls the message that this item changes, goes
 	// on with or takes back; "" = it is a new one.
 	Ref string
-	// Sent is what of a growing answer the other side has under Ref.
+	// Sent is what of a growing answer the other side has under Ref. With Doubt
+	// nobody knows.
 	Sent string
-	// Doubt: it was posted before, and nobody knows what became of it. A
-	// platform that can be asked is asked; the others' adapters say in their
-	// documentation what they do.
+	// Doubt: nobody knows what the other side has, because the node that knew is
+	// lost or an answer was. Without Ref, this item may be there: a platform that
+	// can be asked is asked, and the others' adapters say in their documentation
+	// what they do. With Ref, a piece of the text or all of it may be there: it is
+	// to be written anew, not added to.
 	Doubt bool
 }

@@ -90,6 +90,7 @@ type Options struct {
 	Stall      time.Duration // an engine that sends nothing for so long is given up; 0 = 90 s
 	Patience   time.Duration // how long an answer waits for an engine to come back; 0 = 2 min
 	Undo       time.Duration // how long what was put into the trash can be taken back; 0 = 30 s
+	Outlet     Outlet        // for channels that have to be called; nil = there are none
 	Observer   Observer      // nil = nobody
 	Logger     *slog.Logger  // nil = discard
 }

@@ -146,6 +146,11 @@ func (l *Live) Wait(ctx context.Context, seq uint64) error {
 	return l.until(ctx, func(s *conversation.State) bool { return s.Seq >= seq })
 }
 
+func (l *Live) channel() (channel string) {
+	l.View(func(s *conversation.State) { channel = s.By.Channel })
+	return channel
+}
+
 // until returns when ok holds of the state.
 func (l *Live) until(ctx context.Context, ok func(*conversation.State) bool) error {
 	for {

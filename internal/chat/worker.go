@@ -18,8 +18,7 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 	for taking.Err() == nil {
 		err := s.opts.Log.Leases(taking, home, s.opts.Queue, func(x event.Lease) {
 			switch {
-			case x.Entry.Event.Kind == event.KindDeleted, trashes(x.Entry.Event),
-				x.Entry.Event.Said != nil && x.Entry.Event.Said.Turn != nil:
+			case x.Entry.Event.Kind == event.KindDeleted, trashes(x.Entry.Event), asks(x.Entry.Event), s.goesOut(x.Entry.Event):
 				s.start(ctx, x)
 			default:
 				s.ack(x) // nothing to be done for it
@@ -31,6 +30,9 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 		}
 	}
 }
+
+// asks reports whether an event asks for a turn.
+func asks(e event.Event) bool { return e.Said != nil && e.Said.Turn != nil }
 
 // adoptFor is how long adopt waits for a log that has just lost its leader.
 const adoptFor = 15 * time.Second
@@ -135,15 +137,23 @@ func (s *Service) serve(ctx context.Context, x event.Lease) {
 		}
 		return
 	}
-	if x.Entry.Event.Kind == event.KindDeleted {
+	switch {
+	case x.Entry.Event.Kind == event.KindDeleted:
 		err = s.forget(ctx, x.Entry)
-	} else {
+	case asks(x.Entry.Event):
 		s.held.Add(1)
 		err = s.turn(ctx, x)
 		s.held.Add(-1)
+	default:
+		err = s.goOut(ctx, x.Entry)
 	}
 	if err == nil {
 		s.ack(x)
+		return
+	}
+	var later Later
+	if errors.As(err, &later) {
+		s.release(x, time.Duration(later))
 		return
 	}
 	if ctx.Err() == nil && !errors.Is(err, errOvertaken) && !errors.Is(err, errElsewhere) {
@@ -196,28 +206,37 @@ func (s *Service) turn(ctx context.Context, x event.Lease) error {
 	if err := l.Wait(ctx, x.Entry.Seq); err != nil {
 		return err
 	}
-	id := x.Entry.Event.Said.Turn.ID
+	id, over := x.Entry.Event.Said.Turn.ID, false
 	// Turns of a conversation run one after another.
 	if err := l.until(ctx, func(st *conversation.State) bool {
 		t := st.Turn(id)
-		return t == nil || t.State.Final() || st.Deleted || st.Before(t) == nil
+		over = t == nil || t.State.Final() || st.Deleted
+		return over || st.Before(t) == nil
 	}); err != nil {
 		return err
 	}
+	out := s.carry(ctx, l, x.Entry.Seq)
+	if !over {
+		err = s.attempts(ctx, &run{s: s, l: l, id: id, began: time.Now(), leased: x.Ack != nil})
+	}
+	return out(err)
+}
+
+// attempts works on a turn in one of the node's places.
+func (s *Service) attempts(ctx context.Context, run *run) error {
 	select {
 	case s.running <- struct{}{}:
 		defer func() { <-s.running }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	run := &run{s: s, l: l, id: id, began: time.Now(), leased: x.Ack != nil}
 	for {
 		over, wait, err := run.attempt(ctx)
 		if over || err != nil {
 			return err
 		}
-		if !s.serves(event.HomeOf(x.Entry.Conversation)) {
-			s.lg.Info("a turn is given back: it waits here, and others take the turns of its home now", "turn", id)
+		if !s.serves(event.HomeOf(run.l.id)) {
+			s.lg.Info("a turn is given back: it waits here, and others take the turns of its home now", "turn", run.id)
 			return errElsewhere
 		}
 		_ = pause.For(ctx, wait)

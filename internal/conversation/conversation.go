@@ -45,6 +45,7 @@ type State struct {
 	Damaged  int    // entries whose checksum was wrong
 	Missing  int    // places where the chain of checksums has a gap: entries were lost there
 	outSum   uint64 // of the newest claim's last Out entry
+	Out      Out    // how far it has gone out, on a channel that has to be called
 
 	Activities []*activity.Activity // in log order
 	byID       map[string]*activity.Activity
@@ -298,6 +299,9 @@ func (s *State) Apply(e event.Entry) {
 		s.sent(e)
 	case event.KindChanged:
 		s.replace(e)
+	case event.KindPosted:
+		s.chained(e, s.Out.Sum, s.Out.Seq > 0)
+		s.Out.apply(e)
 	case event.KindTyping:
 		s.frame(e.Seq, 0, "typing", TypingBody{e.Event.Typing.Activity})
 	}

@@ -41,6 +41,10 @@ const (
 	Done Class = "done"
 	// Aside is what counts for a moment only: typing. Nothing guards it.
 	Aside Class = "aside"
+	// Post is how far what bots say has gone out on a channel that has to be
+	// called: posted. Optimistic concurrency on the class, so that of two workers
+	// one posts.
+	Post Class = "post"
 )
 
 // Kind is the type of an entry's payload.
@@ -61,6 +65,7 @@ const (
 	KindChanged Kind = "changed" // In: Changed
 	KindSent    Kind = "sent"    // Out: Sent
 	KindTyping  Kind = "typing"  // Aside: Typing
+	KindPosted  Kind = "posted"  // Post: Posted
 )
 
 // ClassOf returns the class that a kind is written under.
@@ -72,6 +77,8 @@ func ClassOf(k Kind) Class {
 		return Out
 	case KindTyping:
 		return Aside
+	case KindPosted:
+		return Post
 	case KindEnded:
 		return Done
 	}
@@ -104,6 +111,7 @@ type Event struct {
 	Changed *Changed `json:"changed,omitempty"`
 	Sent    *Sent    `json:"sent,omitempty"`
 	Typing  *Typing  `json:"typing,omitempty"`
+	Posted  *Posted  `json:"posted,omitempty"`
 }
 
 // Created begins a conversation.
@@ -217,6 +225,30 @@ type Typing struct {
 	Activity *activity.Activity `json:"activity"`
 }
 
+// Step is what was last done about an item on its way out.
+type Step string
+
+// The steps.
+const (
+	Leaving Step = "leaving" // the other side may have it from now on
+	Refused Step = "refused" // it did not take it, and is asked again
+	There   Step = "there"   // it has it, under Ref
+	Dead    Step = "dead"    // it won't have it: the item is a dead letter
+)
+
+// Posted is a step of what a bot says on its way to the other side of a channel
+// that has to be called.
+type Posted struct {
+	Pos   uint64    `json:"pos"`          // of the item
+	ID    uint64    `json:"id,omitempty"` // position that names what it changes; 0 = it is new
+	Step  Step      `json:"step"`
+	By    string    `json:"by,omitempty"`    // who does it: no two ever have the same
+	Lease uint64    `json:"lease,omitempty"` // the entry in whose name
+	Ref   string    `json:"ref,omitempty"`   // what the other side calls it
+	Doubt bool      `json:"doubt,omitempty"` // it was refused, but the other side may have it
+	Until time.Time `json:"until,omitzero"`  // it was refused, and is not to be tried before
+}
+
 // State of a turn.
 type State string
 
@@ -296,6 +328,8 @@ func Decode(b []byte) (Event, error) {
 		ok = e.Sent != nil
 	case KindTyping:
 		ok = e.Typing != nil && e.Typing.Activity != nil
+	case KindPosted:
+		ok = e.Posted != nil
 	}
 	if !ok {
 		return Event{}, fmt.Errorf("decode event: kind %q without its payload", e.Kind)

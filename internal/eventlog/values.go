@@ -100,6 +100,23 @@ func (l *Log) Remove(ctx context.Context, key string) error {
 	return l.write(key, func() error { return l.kv.Purge(ctx, key) })
 }
 
+// List returns the keys that begin with below and a dot.
+func (l *Log) List(ctx context.Context, below string) ([]string, error) {
+	if err := l.member(); err != nil {
+		return nil, err
+	}
+	lister, err := l.kv.ListKeysFiltered(ctx, below+".>")
+	if err != nil {
+		return nil, readFault(err)
+	}
+	defer func() { _ = lister.Stop() }()
+	var out []string
+	for key := range lister.Keys() {
+		out = append(out, key)
+	}
+	return out, ctx.Err()
+}
+
 func (l *Log) write(key string, do func() error) error {
 	if err := l.member(); err != nil {
 		return err

@@ -50,7 +50,7 @@ func newFold(s reader) *fold {
 // stores reports whether a kind of event changes the store.
 func stores(k event.Kind) bool {
 	switch k {
-	case event.KindStop, event.KindResumed, event.KindDelta, event.KindSent, event.KindTyping:
+	case event.KindStop, event.KindResumed, event.KindDelta, event.KindSent, event.KindTyping, event.KindPosted:
 		return false
 	}
 	return true

@@ -40,9 +40,9 @@ type Metrics struct {
 	understood      *prometheus.HistogramVec
 	shadowed        *prometheus.CounterVec
 
-	received, refused *prometheus.CounterVec
-	delivered         *prometheus.HistogramVec
-	connected         *prometheus.GaugeVec
+	received, refused, posted *prometheus.CounterVec
+	delivered                 *prometheus.HistogramVec
+	connected                 *prometheus.GaugeVec
 
 	given   *prometheus.HistogramVec
 	botSaid *prometheus.CounterVec
@@ -79,6 +79,7 @@ func New(version, region string) *Metrics {
 		"app", "version", "differs")
 	m.received = counter("parley_channel_received_total", "Activities that came in by a channel and were taken.", "channel", "kind")
 	m.refused = counter("parley_channel_refused_total", "Requests of a channel's clients that were refused, by reason.", "channel", "reason")
+	m.posted = counter("parley_channel_posted_total", "Times that the other side of a channel was called with what a bot says, by what became of it: posted, refused, doubt, dead.", "channel", "outcome")
 	m.delivered = histogram("parley_channel_delivery_seconds", "Time from an activity until it was written to a client that waited for it.", fastBuckets, "channel")
 	m.connected = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_channel_connections_open", Help: "Connections that a channel's clients hold open."}, []string{"channel"})
 	m.reg.MustRegister(m.connected)
@@ -167,6 +168,9 @@ func (m *Metrics) BotSaid(bot, kind string) { m.botSaid.WithLabelValues(bot, kin
 
 // Received notes an activity that came in by a channel.
 func (m *Metrics) Received(channel, kind string) { m.received.WithLabelValues(channel, kind).Inc() }
+
+// Posted notes that the other side of a channel was called.
+func (m *Metrics) Posted(channel, outcome string) { m.posted.WithLabelValues(channel, outcome).Inc() }
 
 // Refused notes a request that a channel refused.
 func (m *Metrics) Refused(channel, reason string) { m.refused.WithLabelValues(channel, reason).Inc() }

@@ -1,0 +1,183 @@
+package channel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// Letter is a dead letter: something that a bot said and that the other side
+// would not have. What it says stands in its conversation and nowhere else, so
+// that deleting that deletes it.
+type Letter struct {
+	Channel      string    `json:"channel"`
+	Conversation string    `json:"conversation"`
+	Pos          uint64    `json:"position"`
+	At           time.Time `json:"at"`              // when it was said
+	Dead         time.Time `json:"dead"`            // when it was given up
+	Error        string    `json:"error"`           // why, in words
+	Doubt        bool      `json:"doubt,omitempty"` // the other side may have it all the same
+	// Taken is when somebody began to replay it.
+	Taken time.Time `json:"taken,omitzero"`
+}
+
+const deadKeys = "dead"
+
+// ID names a letter.
+func (l Letter) ID() string {
+	return l.Channel + "." + l.Conversation + "." + strconv.FormatUint(l.Pos, 10)
+}
+
+func (o *Outlet) keep(ctx context.Context, l Letter) error {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if err := o.opts.Values.Create(ctx, deadKeys+"."+l.ID(), b); !fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return nil // somebody gave it up before
+}
+
+// Letters lists the dead letters of a channel, "" = of all, oldest first.
+func (o *Outlet) Letters(ctx context.Context, channel string) ([]Letter, error) {
+	below := deadKeys
+	if channel != "" {
+		below += "." + channel
+	}
+	keys, err := o.opts.Values.List(ctx, below)
+	if err != nil {
+		return nil, err
+	}
+	var out []Letter
+	for _, key := range keys {
+		l, _, err := o.letter(ctx, strings.TrimPrefix(key, deadKeys+"."))
+		if fault.Is(err, fault.NotFound) {
+			continue // somebody took it away
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, l)
+	}
+	slices.SortFunc(out, func(a, b Letter) int { return a.Dead.Compare(b.Dead) })
+	return out, nil
+}
+
+func (o *Outlet) letter(ctx context.Context, id string) (l Letter, revision uint64, err error) {
+	if part := strings.Split(id, "."); len(part) != 3 || strings.ContainsAny(id, " *>/") {
+		return l, 0, noLetter(id)
+	}
+	value, revision, err := o.opts.Values.Load(ctx, deadKeys+"."+id)
+	if fault.Is(err, fault.NotFound) {
+		return l, 0, noLetter(id)
+	}
+	if err != nil {
+		return l, 0, err
+	}
+	if err := json.Unmarshal(value, &l); err != nil {
+		return l, 0, fmt.Errorf("read the dead letter %s: %w", id, err)
+	}
+	return l, revision, nil
+}
+
+func noLetter(id string) error { return fault.New(fault.NotFound, "there is no dead letter %q", id) }
+
+// Drop takes a letter away: nobody wants it any more.
+func (o *Outlet) Drop(ctx context.Context, id string) error {
+	if _, _, err := o.letter(ctx, id); err != nil {
+		return err
+	}
+	return o.opts.Values.Remove(ctx, deadKeys+"."+id)
+}
+
+// Replay posts a letter now, behind whatever went out since, and takes it from
+// the list. An error says why the other side still won't have it; then it stays.
+func (o *Outlet) Replay(ctx context.Context, id string) error {
+	l, revision, err := o.letter(ctx, id)
+	if err != nil {
+		return err
+	}
+	w, ok := o.ways[l.Channel]
+	if !ok {
+		return fault.New(fault.Unavailable, "the channel %s is off on this node", l.Channel)
+	}
+	if time.Since(l.Taken) < silence {
+		return fault.New(fault.Conflict, "somebody is replaying this letter")
+	}
+	l.Doubt = l.Doubt || !l.Taken.IsZero() // nobody said what became of that
+	l.Taken = time.Now().UTC()
+	if revision, err = o.rewrite(ctx, l, revision); err != nil {
+		return err
+	}
+	gone, cause := o.replay(ctx, w, l)
+	if gone {
+		if cause != nil {
+			o.lg.Warn("a dead letter was posted, and the log does not know", "letter", id, "err", cause)
+		}
+		return o.opts.Values.Remove(ctx, deadKeys+"."+id)
+	}
+	l.Taken, l.Error = time.Time{}, fault.MessageOf(cause)
+	l.Doubt = l.Doubt || fault.Is(cause, fault.Timeout) || fault.Is(cause, fault.Internal) || fault.Is(cause, fault.Canceled)
+	if _, err := o.rewrite(context.WithoutCancel(ctx), l, revision); err != nil {
+		return err
+	}
+	return cause
+}
+
+func (o *Outlet) rewrite(ctx context.Context, l Letter, revision uint64) (uint64, error) {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return 0, err
+	}
+	if err := o.opts.Values.Replace(ctx, deadKeys+"."+l.ID(), b, revision); err != nil {
+		if fault.Is(err, fault.Conflict) {
+			return 0, fault.New(fault.Conflict, "somebody is replaying this letter")
+		}
+		return 0, err
+	}
+	_, revision, err = o.letter(ctx, l.ID())
+	return revision, err
+}
+
+// replay reports whether the letter is of no use any more: it was posted now,
+// or before, or its conversation is gone.
+func (o *Outlet) replay(ctx context.Context, w way, l Letter) (gone bool, err error) {
+	live, err := w.desk.opts.Chat.Open(ctx, l.Conversation)
+	if err != nil {
+		return fault.Is(err, fault.NotFound), err
+	}
+	defer live.Close()
+	c := newCarrier(o, live, l.Conversation, 0)
+	c.feed.began, c.feed.pos = l.Pos-1, l.Pos-1
+	var it *Item
+	for _, x := range c.feed.Next().Items {
+		if x.Pos == l.Pos {
+			it = &x
+		}
+	}
+	if it == nil {
+		return true, nil
+	}
+	v, _ := c.look(*it)
+	dead := false
+	live.View(func(st *conversation.State) { dead = st.Out.Dead(l.Pos) })
+	if v.gone || !dead {
+		return true, nil
+	}
+	ref, err := c.post(ctx, Post{Item: *it, Ref: v.ref, Doubt: l.Doubt || v.ref != ""}, v, postTime)
+	if err != nil {
+		c.way.desk.opts.Observer.Posted(c.channel, "refused")
+		return false, err
+	}
+	c.way.desk.opts.Observer.Posted(c.channel, "posted")
+	return true, c.note(ctx, event.Posted{Pos: it.Pos, ID: it.ID, Step: event.There, Ref: ref}, v)
+}
