@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ type Letter struct {
 	At           time.Time `json:"at"`              // when it was said
 	Dead         time.Time `json:"dead"`            // when it was given up
 	Error        string    `json:"error"`           // why, in words
+	Ref          string    `json:"ref,omitempty"`   // how far it came
 	Doubt        bool      `json:"doubt,omitempty"` // the other side may have it all the same
 	// Taken is when somebody began to replay it.
 	Taken time.Time `json:"taken,omitzero"`
@@ -106,8 +108,7 @@ func (o *Outlet) Replay(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	w, ok := o.ways[l.Channel]
-	if !ok {
+	if !o.Carries(l.Channel) {
 		return fault.New(fault.Unavailable, "the channel %s is off on this node", l.Channel)
 	}
 	if time.Since(l.Taken) < silence {
@@ -118,14 +119,14 @@ func (o *Outlet) Replay(ctx context.Context, id string) error {
 	if revision, err = o.rewrite(ctx, l, revision); err != nil {
 		return err
 	}
-	gone, cause := o.replay(ctx, w, l)
+	ref, gone, cause := o.replay(ctx, l)
 	if gone {
 		if cause != nil {
 			o.lg.Warn("a dead letter was posted, and the log does not know", "letter", id, "err", cause)
 		}
 		return o.opts.Values.Remove(ctx, deadKeys+"."+id)
 	}
-	l.Taken, l.Error = time.Time{}, fault.MessageOf(cause)
+	l.Taken, l.Error, l.Ref = time.Time{}, fault.MessageOf(cause), ref
 	l.Doubt = l.Doubt || fault.Is(cause, fault.Timeout) || fault.Is(cause, fault.Internal) || fault.Is(cause, fault.Canceled)
 	if _, err := o.rewrite(context.WithoutCancel(ctx), l, revision); err != nil {
 		return err
@@ -149,11 +150,11 @@ func (o *Outlet) rewrite(ctx context.Context, l Letter, revision uint64) (uint64
 }
 
 // replay reports whether the letter is of no use any more: it was posted now,
-// or before, or its conversation is gone.
-func (o *Outlet) replay(ctx context.Context, w way, l Letter) (gone bool, err error) {
-	live, err := w.desk.opts.Chat.Open(ctx, l.Conversation)
+// or before, or its conversation is gone. ref is how far it came.
+func (o *Outlet) replay(ctx context.Context, l Letter) (ref string, gone bool, err error) {
+	live, err := o.ways[l.Channel].desk.opts.Chat.Open(ctx, l.Conversation)
 	if err != nil {
-		return fault.Is(err, fault.NotFound), err
+		return l.Ref, fault.Is(err, fault.NotFound), err
 	}
 	defer live.Close()
 	c := newCarrier(o, live, l.Conversation, 0)
@@ -165,19 +166,19 @@ func (o *Outlet) replay(ctx context.Context, w way, l Letter) (gone bool, err er
 		}
 	}
 	if it == nil {
-		return true, nil
+		return "", true, nil
 	}
 	v, _ := c.look(*it)
 	dead := false
 	live.View(func(st *conversation.State) { dead = st.Out.Dead(l.Pos) })
 	if v.gone || !dead {
-		return true, nil
+		return "", true, nil
 	}
-	ref, err := c.post(ctx, Post{Item: *it, Ref: v.ref, Doubt: l.Doubt || v.ref != ""}, v, postTime)
-	if err != nil {
+	p := Post{Item: *it, Ref: cmp.Or(l.Ref, v.ref), Doubt: l.Doubt || v.ref != ""}
+	if ref, err = c.post(ctx, p, v, postTime); err != nil {
 		c.way.desk.opts.Observer.Posted(c.channel, "refused")
-		return false, err
+		return cmp.Or(ref, l.Ref), false, err
 	}
 	c.way.desk.opts.Observer.Posted(c.channel, "posted")
-	return true, c.note(ctx, event.Posted{Pos: it.Pos, ID: it.ID, Step: event.There, Ref: ref}, v)
+	return ref, true, c.note(ctx, event.Posted{Pos: it.Pos, ID: it.ID, Step: event.There, Ref: ref}, v)
 }

@@ -79,7 +79,7 @@ const (
 	mostWait  = time.Hour
 	tooOld    = 24 * time.Hour
 	showAgain = time.Second     // after something could not be shown
-	typeEvery = 3 * time.Second // that somebody writes
+	typeEvery = 4 * time.Second // that somebody writes; where it goes out soonest, it does so after 5 s
 	typeTime  = 3 * time.Second // of such a call
 )
 
@@ -125,7 +125,8 @@ type carrier struct {
 	known  bool      // the other side has sent, and no more
 	mute   uint64    // the stream of which nothing more is shown until it is whole
 	quiet  time.Time // until when nothing is shown
-	typed  time.Time // when it was last shown that somebody writes
+	busy   *Item     // that somebody writes; nil = there is something better to show
+	typed  time.Time // when that was last shown
 }
 
 func newCarrier(o *Outlet, live *chat.Live, conv string, entry uint64) *carrier {
@@ -160,8 +161,17 @@ func (c *carrier) run(ctx context.Context, over <-chan struct{}) error {
 		if n.Over || last {
 			return nil
 		}
-		if err := wait(ctx, n.Wait, n.More, over); err != nil {
+		most := n.Wait
+		if c.busy != nil && (most == 0 || most > typeEvery) {
+			most = typeEvery
+		}
+		if err := wait(ctx, most, n.More, over); err != nil {
 			return err
+		}
+		if c.busy != nil && time.Since(c.typed) > typeEvery {
+			if err := c.show(ctx, *c.busy); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -204,6 +214,7 @@ func (c *carrier) take(ctx context.Context, it Item) error {
 		}
 		c.before = c.before[1:]
 	}
+	c.busy = nil
 	return c.settle(ctx, it, true)
 }
 
@@ -265,7 +276,7 @@ func (c *carrier) settle(ctx context.Context, it Item, mine bool) error {
 			return chat.Later(wait)
 		}
 		if wait := time.Until(c.quiet); wait > 0 {
-			return c.refused(ctx, it, v, fault.New(fault.Limited, "the other side wants a pause").After(wait), false)
+			return c.refused(ctx, it, v, "", fault.New(fault.Limited, "the other side wants a pause").After(wait), false)
 		}
 		if rest := c.others(it, v, mine); rest > 0 {
 			if long.IsZero() {
@@ -320,6 +331,9 @@ func (c *carrier) send(ctx context.Context, it Item, v sight) error {
 			doubt = c.left(v) || v.out.Last.Doubt
 		}
 	}
+	if v.out.Last.Pos == it.Pos && v.out.Last.Ref != "" {
+		p.Ref = v.out.Last.Ref // how far an earlier try came
+	}
 	p.Doubt = doubt
 	if it.Activity.Type == activity.TypeDelete && p.Ref == "" && !doubt {
 		return c.note(ctx, event.Posted{Pos: it.Pos, Step: event.There}, v) // it never was there
@@ -334,14 +348,19 @@ func (c *carrier) send(ctx context.Context, it Item, v sight) error {
 		c.way.desk.opts.Observer.Delivered(c.channel, time.Since(it.At))
 		return c.there(ctx, event.Posted{Pos: it.Pos, ID: it.ID, Ref: ref}, v)
 	case fault.Unavailable, fault.Limited:
-		return c.refused(ctx, it, v, err, doubt)
-	case fault.Timeout, fault.Internal, fault.Canceled:
+		return c.refused(ctx, it, v, ref, err, doubt)
+	case fault.Canceled:
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return c.refused(ctx, it, v, err, true)
+		return c.there(ctx, event.Posted{Pos: it.Pos, ID: it.ID}, v)
+	case fault.Timeout, fault.Internal:
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return c.refused(ctx, it, v, ref, err, true)
 	}
-	return c.dead(ctx, it, v, err, doubt)
+	return c.dead(ctx, it, v, ref, err, doubt)
 }
 
 // post calls the poster. A node that stops lets it finish.
@@ -364,7 +383,11 @@ func (c *carrier) leave(ctx context.Context, pos uint64, v *sight) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return c.write(ctx, event.Posted{Pos: pos, Step: event.Leaving}, v)
+	p := event.Posted{Pos: pos, Step: event.Leaving}
+	if v.out.Last.Pos == pos {
+		p.Ref = v.out.Last.Ref
+	}
+	return c.write(ctx, p, v)
 }
 
 // there writes down that an item is on the other side. That it is somebody
@@ -379,13 +402,16 @@ func (c *carrier) there(ctx context.Context, p event.Posted, v sight) error {
 
 // refused writes down that the other side did not take an item, and says when
 // it is asked again; or makes it a dead letter when that was tried for long.
-func (c *carrier) refused(ctx context.Context, it Item, v sight, err error, doubt bool) error {
+func (c *carrier) refused(ctx context.Context, it Item, v sight, ref string, err error, doubt bool) error {
 	tries, since := 0, time.Now()
-	if v.out.Last.Pos == it.Pos && v.out.Tries > 0 {
-		tries, since = v.out.Tries, v.out.Since
+	if v.out.Last.Pos == it.Pos {
+		ref = cmp.Or(ref, v.out.Last.Ref)
+		if v.out.Tries > 0 {
+			tries, since = v.out.Tries, v.out.Since
+		}
 	}
 	if time.Since(since) > c.o.opts.GiveUp {
-		return c.dead(ctx, it, v, err, doubt)
+		return c.dead(ctx, it, v, ref, err, doubt)
 	}
 	outcome := "refused"
 	if doubt {
@@ -394,7 +420,7 @@ func (c *carrier) refused(ctx context.Context, it Item, v sight, err error, doub
 	c.way.desk.opts.Observer.Posted(c.channel, outcome)
 	later := min(max(fault.RetryAfterOf(err), min(500*time.Millisecond<<min(tries, 7), time.Minute)), mostWait)
 	c.o.lg.Warn("the other side does not take what a bot says; it is asked again", "channel", c.channel, "conversation", c.conv, "in", later, "tries", tries+1, "err", err)
-	if err := c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Refused, Doubt: doubt, Until: time.Now().Add(later).UTC()}, v); err != nil {
+	if err := c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Refused, Ref: ref, Doubt: doubt, Until: time.Now().Add(later).UTC()}, v); err != nil {
 		return err
 	}
 	return chat.Later(later)
@@ -402,10 +428,13 @@ func (c *carrier) refused(ctx context.Context, it Item, v sight, err error, doub
 
 // dead makes an item a dead letter. The letter is kept before the log says so:
 // one too many is found out when it is replayed.
-func (c *carrier) dead(ctx context.Context, it Item, v sight, cause error, doubt bool) error {
+func (c *carrier) dead(ctx context.Context, it Item, v sight, ref string, cause error, doubt bool) error {
 	c.way.desk.opts.Observer.Posted(c.channel, "dead")
 	c.o.lg.Error("what a bot said does not go out", "channel", c.channel, "conversation", c.conv, "position", it.Pos, "err", cause)
-	letter := Letter{Channel: c.channel, Conversation: c.conv, Pos: it.Pos, At: it.At, Dead: time.Now().UTC(), Error: fault.MessageOf(cause), Doubt: doubt}
+	letter := Letter{Channel: c.channel, Conversation: c.conv, Pos: it.Pos, At: it.At, Dead: time.Now().UTC(), Error: fault.MessageOf(cause), Ref: ref, Doubt: doubt}
+	if v.out.Last.Pos == it.Pos {
+		letter.Ref = cmp.Or(ref, v.out.Last.Ref)
+	}
 	keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	if err := c.o.keep(keep, letter); err != nil {

@@ -13,6 +13,8 @@ import (
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
@@ -46,7 +48,7 @@ type board struct {
 	t    *testing.T
 	pace time.Duration
 	// before is asked before a call is answered; nil = nobody.
-	before func(p channel.Post) error
+	before func(p channel.Post) (ref string, err error)
 
 	mu     sync.Mutex // guards all below
 	places map[string][]*note
@@ -62,8 +64,8 @@ func (b *board) Pace() time.Duration { return b.pace }
 
 func (b *board) Post(_ context.Context, p channel.Post) (string, error) {
 	if b.before != nil {
-		if err := b.before(p); err != nil {
-			return "", err
+		if ref, err := b.before(p); err != nil {
+			return ref, err
 		}
 	}
 	b.mu.Lock()
@@ -342,13 +344,13 @@ func TestRefused(t *testing.T) {
 	b := newBoard(t, 0)
 	var mu sync.Mutex // guards down, doubts
 	down, doubts := error(fault.New(fault.Unavailable, "the board is away")), 0
-	b.before = func(p channel.Post) error {
+	b.before = func(p channel.Post) (string, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if p.Doubt {
 			doubts++
 		}
-		return down
+		return "", down
 	}
 	be := func(err error) {
 		mu.Lock()
@@ -427,5 +429,88 @@ func TestPlace(t *testing.T) {
 	}
 	if again := find(owner); again == conv {
 		t.Error("a deleted conversation was found")
+	}
+}
+
+// What came in part is gone on with, also by another worker.
+func TestPieces(t *testing.T) {
+	log, b := openLog(t), newBoard(t, 0)
+	var mu sync.Mutex // guards refs
+	var refs []string
+	b.before = func(p channel.Post) (string, error) {
+		if p.Item.Activity.Type == activity.TypeTyping {
+			return "", nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		refs = append(refs, p.Ref)
+		if len(refs) < 3 {
+			return p.Ref + "+", fault.New(fault.Limited, "not all at once")
+		}
+		return "", fault.New(fault.Invalid, "enough")
+	}
+	x := start(t, log, "x", b, demo.Echo("echo"), channeltest.NewDeath())
+	start(t, log, "y", b, demo.Echo("echo"), channeltest.NewDeath())
+	x.say(x.Begin(t), "long")
+	for {
+		letters, err := x.outlet.Letters(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(letters) == 1 {
+			if letters[0].Ref != "++" {
+				t.Errorf("the letter came as far as %q", letters[0].Ref)
+			}
+			break
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if want := []string{"", "+", "++"}; !slices.Equal(refs, want) {
+		t.Errorf("the tries began at %q, want %q", refs, want)
+	}
+}
+
+// A person over there may want no more of an answer. While it is written and
+// not shown, it is shown that it is.
+func TestUnwanted(t *testing.T) {
+	b := newBoard(t, 50*time.Millisecond)
+	stopped, typed := make(chan struct{}), make(chan struct{}, 16)
+	b.before = func(p channel.Post) (string, error) {
+		switch {
+		case p.Item.Activity.Type != activity.TypeTyping:
+		case p.Item.Stream == nil:
+			typed <- struct{}{}
+		case p.Ref != "":
+			close(stopped)
+			return "", fault.New(fault.Canceled, "stopped by a person")
+		}
+		return "", nil
+	}
+	x := start(t, openLog(t), "x", b, demo.Canned(demo.CannedOptions{Words: 10_000, Delay: 20 * time.Millisecond}), channeltest.NewDeath())
+	conv := x.Begin(t)
+	x.say(conv, "tell me")
+	for _, c := range []chan struct{}{typed, stopped} {
+		select {
+		case <-c:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing was shown")
+		}
+	}
+	l, err := x.chat.Open(t.Context(), conv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for {
+		var state event.State
+		more := l.View(func(st *conversation.State) { state = st.Turns()[0].State })
+		if state == event.Stopped {
+			break
+		}
+		select {
+		case <-more:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("the turn is %s", state)
+		}
 	}
 }

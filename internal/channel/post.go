@@ -12,17 +12,22 @@ import (
 // conversation from one node at a time, item after item in the order of the
 // log, and writes into the log what was posted before it posts the next.
 type Poster interface {
-	// Post brings an item to the other side and returns what that calls it.
+	// Post brings an item to the other side and returns what that calls it. With
+	// an error, ref says how far it came with an item that is several messages
+	// there; it is the next try's Ref.
 	//
 	// Unavailable and Limited mean that the other side did not take it: it comes
 	// again, after the error's RetryAfter if there is one, and nothing overtakes
 	// it. Timeout and Internal mean that the other side may have it: it comes
-	// again with Doubt. Any other error is for good: the item becomes a dead
+	// again with Doubt. Canceled means that a person there wants no more of it: its
+	// turn is stopped. Any other error is for good: the item becomes a dead
 	// letter with the error's text, and the next one follows. The error is read
 	// by people and must hold no secret.
 	//
 	// Parts of a growing answer and typing are for the moment: what is refused of
-	// them is left out. ctx ends after half a minute at most.
+	// them is left out. That a part has no ref says that the other side shows no
+	// growing answer here: it gets the whole one. Typing comes every few seconds
+	// while the bot works and nothing grows. ctx ends after half a minute at most.
 	Post(ctx context.Context, p Post) (ref string, err error)
 	// Pace is how often a growing answer may be shown to somebody; 0 = the other
 	// side shows answers when they are whole.
@@ -43,7 +48,7 @@ type Post struct {
 	// no form on the other side nothing is posted, and the ref is "".
 	Item Item
 	// Ref is what the other side calls the message that this item changes, goes
-	// on with or takes back; "" = it is a new one.
+	// on with or takes back, or how far an earlier try came; "" = it is a new one.
 	Ref string
 	// Sent is what of a growing answer the other side has under Ref. With Doubt
 	// nobody knows.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 )
@@ -18,10 +19,10 @@ func (c *carrier) show(ctx context.Context, it Item) error {
 		return errGone
 	case time.Now().Before(c.quiet), v.out.Last.Step == event.Refused && time.Now().Before(v.out.Last.Until):
 		return nil
-	case it.Stream == nil || !c.feed.parts:
+	case it.Stream == nil || !c.feed.parts || c.mute == it.Stream.ID:
 		c.typing(ctx, it, v)
 		return ctx.Err()
-	case c.mute == it.Stream.ID, len(c.before) > 0 && c.before[len(c.before)-1].Pos > v.out.Upto:
+	case len(c.before) > 0 && c.before[len(c.before)-1].Pos > v.out.Upto:
 		return nil
 	}
 	c.part(ctx, it, v)
@@ -33,6 +34,7 @@ func (c *carrier) typing(ctx context.Context, it Item, v sight) {
 		return
 	}
 	c.typed = time.Now()
+	c.busy = &it
 	it.Stream, it.Activity = nil, &activity.Activity{Type: activity.TypeTyping, From: it.Activity.From}
 	if _, err := c.post(ctx, Post{Item: it}, v, typeTime); fault.Is(err, fault.Limited) {
 		c.quiet = time.Now().Add(max(fault.RetryAfterOf(err), showAgain))
@@ -79,11 +81,18 @@ func (c *carrier) shown(ctx context.Context, it Item, p Post, v sight, ref strin
 		if ref == "" {
 			c.mute = s.ID // the other side does not show answers that grow here
 		}
+		c.busy = nil
 		c.stream, c.ref, c.sent, c.known = s.ID, ref, it.Activity.Text, true
 		if ref == p.Ref {
 			return
 		}
-	case fault.Unavailable, fault.Limited, fault.Timeout, fault.Internal, fault.Canceled:
+	case fault.Canceled:
+		if ctx.Err() != nil {
+			return // whoever goes on finds it in doubt
+		}
+		c.mute = s.ID
+		c.stop(ctx, v)
+	case fault.Unavailable, fault.Limited, fault.Timeout, fault.Internal:
 		step.Doubt = p.Doubt || !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Limited)
 		c.known = c.known && !step.Doubt
 		c.quiet = time.Now().Add(max(fault.RetryAfterOf(err), showAgain))
@@ -101,4 +110,19 @@ func (c *carrier) shown(ctx context.Context, it Item, p Post, v sight, ref strin
 		}
 	}
 	_ = c.note(ctx, step, v) // if it can't be written, the whole answer goes out in doubt
+}
+
+// stop ends the turn whose answer nobody over there wants any more.
+func (c *carrier) stop(ctx context.Context, v sight) {
+	var turn string
+	c.live.View(func(st *conversation.State) {
+		for _, t := range st.Turns() {
+			if t.Seq == c.entry {
+				turn = t.ID
+			}
+		}
+	})
+	if err := c.way.desk.opts.Chat.StopTurn(ctx, v.owner, c.conv, turn); err != nil {
+		c.o.lg.Warn("an answer that nobody wants is not stopped", "conversation", c.conv, "err", err)
+	}
 }

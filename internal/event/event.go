@@ -244,7 +244,7 @@ type Posted struct {
 	Step  Step      `json:"step"`
 	By    string    `json:"by,omitempty"`    // who does it: no two ever have the same
 	Lease uint64    `json:"lease,omitempty"` // the entry in whose name
-	Ref   string    `json:"ref,omitempty"`   // what the other side calls it
+	Ref   string    `json:"ref,omitempty"`   // what the other side calls it; before it is there, how far it came
 	Doubt bool      `json:"doubt,omitempty"` // it was refused, but the other side may have it
 	Until time.Time `json:"until,omitzero"`  // it was refused, and is not to be tried before
 }
