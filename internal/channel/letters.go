@@ -126,7 +126,10 @@ func (o *Outlet) Replay(ctx context.Context, id string) error {
 		}
 		return o.opts.Values.Remove(ctx, deadKeys+"."+id)
 	}
-	l.Taken, l.Error, l.Ref = time.Time{}, fault.MessageOf(cause), ref
+	l.Taken, l.Ref = time.Time{}, ref
+	if !fault.Is(cause, fault.Conflict) {
+		l.Error = fault.MessageOf(cause)
+	}
 	l.Doubt = l.Doubt || fault.Is(cause, fault.Timeout) || fault.Is(cause, fault.Internal) || fault.Is(cause, fault.Canceled)
 	if _, err := o.rewrite(context.WithoutCancel(ctx), l, revision); err != nil {
 		return err
@@ -169,6 +172,9 @@ func (o *Outlet) replay(ctx context.Context, l Letter) (ref string, gone bool, e
 		return "", true, nil
 	}
 	v, _ := c.look(*it)
+	if !v.gone && v.out.Upto < l.Pos {
+		return l.Ref, false, fault.New(fault.Conflict, "it is being given up at this moment; try again")
+	}
 	dead := false
 	live.View(func(st *conversation.State) { dead = st.Out.Dead(l.Pos) })
 	if v.gone || !dead {

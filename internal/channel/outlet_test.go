@@ -163,7 +163,7 @@ func start(t *testing.T, log *eventlog.Log, name string, b *board, e lm.Engine, 
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if n.desk, err = channel.New(channel.Options{Name: "board", Chat: n.chat, Rate: 50, Burst: 100, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()}); err != nil {
+	if n.desk, err = channel.New(channel.Options{Name: "board", Chat: n.chat, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()}); err != nil {
 		t.Fatal(err)
 	}
 	n.outlet.Add(n.desk, b)

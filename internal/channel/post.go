@@ -60,3 +60,17 @@ type Post struct {
 	// to be written anew, not added to.
 	Doubt bool
 }
+
+// Checker is a Poster that can try whether the way to the other side and back is
+// free.
+type Checker interface {
+	// Check walks it for an account. service is the address by which the other
+	// side reaches this service. No finding holds a secret.
+	Check(ctx context.Context, account, service string) []Finding
+}
+
+// Finding is a step of a check.
+type Finding struct {
+	What    string `json:"what"`
+	Problem string `json:"problem,omitempty"` // what is wrong, and what to do; "" = it is well
+}

@@ -56,6 +56,7 @@ func Rooms() []Room {
 		{"internal/pause", Vocab, ""},
 		{"internal/body", Vocab, ""},
 		{"internal/channel/wire", Vocab, "what two protocols have in common as HTTP"},
+		{"internal/dial", Vocab, "what may be called, for whoever calls what others named"},
 		{"internal/progress", Vocab, ""},
 		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
 		{"internal/event", Vocab, ""},
@@ -100,6 +101,7 @@ func Rooms() []Room {
 
 		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
 		{"internal/channel/connector", Adapter, "the Bot Framework's connector over HTTP, and its tokens"},
+		{"internal/channel/webhook", Adapter, "signed JSON over HTTP, both ways"},
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},

@@ -8,18 +8,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/dial"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -62,37 +61,12 @@ func NewCourier(o CourierOptions) (*Courier, error) {
 		if b.AppID != "" && o.Keys == nil {
 			return nil, errors.New("connector: a bot with an app id needs Keys")
 		}
-		c.bots[b.ID] = &address{b, client(b)}
+		c.bots[b.ID] = &address{b, dial.Client(func(at netip.Addr) error { return allowed(b, at) })}
 	}
 	return c, nil
 }
 
-const (
-	dialTime   = 10 * time.Second
-	idleTime   = 3 * time.Second // less than the servers of bots wait, so that none closes as we write
-	mostAnswer = 1 << 20         // bytes of a bot's response
-)
-
-// client makes connections to where a bot may be and nowhere else. The address
-// is looked at when the connection is made, after its name was resolved, so a
-// name that points elsewhere all of a sudden helps nobody. Nothing is
-// redirected, and no proxy of the environment stands in between.
-func client(b Bot) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTime, Control: func(_, address string, _ syscall.RawConn) error {
-		at, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return errAddress
-		}
-		return allowed(b, at.Addr())
-	}}
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: dialTime,
-			MaxIdleConnsPerHost: 32, IdleConnTimeout: idleTime, MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
+const mostAnswer = 1 << 20 // bytes of a bot's response
 
 var errAddress = fault.New(fault.Forbidden, "the bot's URL leads to an address that this service does not call")
 
@@ -100,40 +74,18 @@ var errAddress = fault.New(fault.Forbidden, "the bot's URL leads to an address t
 // this machine and of private networks need private: true. A bot without
 // credentials is on this machine.
 func allowed(b Bot, at netip.Addr) error {
-	at = at.Unmap()
-	if at.Zone() != "" {
+	where := dial.Of(at)
+	switch {
+	case at.Zone() != "":
 		return errAddress
-	}
-	if b.AppID == "" && !at.IsLoopback() {
+	case b.AppID == "" && !at.Unmap().IsLoopback():
 		return fault.New(fault.Forbidden, "a bot without an app id is called on this machine only")
-	}
-	if at.IsLoopback() || at.IsPrivate() || shared.Contains(at) {
-		if b.Private {
-			return nil
-		}
+	case where == dial.Near && !b.Private:
 		return fault.New(fault.Forbidden, "the bot's URL leads to this machine or to a private network; its setting private: true allows that")
-	}
-	if !at.IsGlobalUnicast() || at.IsLinkLocalUnicast() || special(at) {
+	case where == dial.Nowhere:
 		return errAddress
 	}
 	return nil
-}
-
-// shared is between providers and their customers, and private as well.
-var shared = netip.MustParsePrefix("100.64.0.0/10")
-
-// special reports whether an address is no host on the internet, or stands for
-// another one that may be none.
-func special(at netip.Addr) bool {
-	for _, p := range [...]string{
-		"0.0.0.0/8", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "240.0.0.0/4",
-		"::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "fec0::/10",
-	} {
-		if netip.MustParsePrefix(p).Contains(at) {
-			return true
-		}
-	}
-	return false
 }
 
 // Deliver satisfies chat.Courier.
