@@ -2,7 +2,6 @@ package connector
 
 import (
 	"context"
-	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -14,10 +13,10 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -41,14 +40,13 @@ type Keys struct {
 }
 
 const (
-	keysName   = "connector-keys"
-	keySize    = 2048 // bits: what Microsoft's own channels have
-	keyLife    = 30 * 24 * time.Hour
-	keyEarly   = 48 * time.Hour // shown before it is used
-	keyLate    = 48 * time.Hour // shown after the next one is used
-	keysFresh  = time.Minute    // after that they are read again
-	keysAgain  = 5 * time.Second
-	mostTokens = 8 << 10 // bytes of a token; ours have a few hundred
+	keysName  = "connector-keys"
+	keySize   = 2048 // bits: what Microsoft's own channels have
+	keyLife   = 30 * 24 * time.Hour
+	keyEarly  = 48 * time.Hour // shown before it is used
+	keyLate   = 48 * time.Hour // shown after the next one is used
+	keysFresh = time.Minute    // after that they are read again
+	keysAgain = 5 * time.Second
 )
 
 // key is one of them, as it is kept.
@@ -193,12 +191,10 @@ func (k *Keys) public(ctx context.Context) ([]jwk, error) {
 	out := make([]jwk, len(set))
 	for i, x := range set {
 		p := x.parsed.PublicKey
-		out[i] = jwk{"RSA", "sig", algorithm, x.ID, encode(p.N.Bytes()), encode(big.NewInt(int64(p.E)).Bytes())}
+		out[i] = jwk{"RSA", "sig", wire.Algorithm, x.ID, encode(p.N.Bytes()), encode(big.NewInt(int64(p.E)).Bytes())}
 	}
 	return out, nil
 }
-
-const algorithm = "RS256" // the one that every SDK takes
 
 // claims of a token, ours for bots and those that bots have for us.
 type claims struct {
@@ -210,12 +206,6 @@ type claims struct {
 	From     int64  `json:"nbf"`
 	Issued   int64  `json:"iat"`
 	Expires  int64  `json:"exp"`
-}
-
-type header struct {
-	Algorithm string `json:"alg"`
-	Key       string `json:"kid"`
-	Type      string `json:"typ"`
 }
 
 const tokenLife = time.Hour
@@ -234,21 +224,7 @@ func (k *Keys) sign(ctx context.Context, c claims) (string, error) {
 		}
 	}
 	c.From, c.Issued, c.Expires = now.Unix(), now.Unix(), now.Add(tokenLife).Unix()
-	h, err := json.Marshal(header{algorithm, with.ID, "JWT"})
-	if err != nil {
-		return "", err
-	}
-	b, err := json.Marshal(c)
-	if err != nil {
-		return "", err
-	}
-	body := encode(h) + "." + encode(b)
-	sum := sha256.Sum256([]byte(body))
-	sig, err := rsa.SignPKCS1v15(rand.Reader, with.parsed, crypto.SHA256, sum[:])
-	if err != nil {
-		return "", fmt.Errorf("sign a token: %w", err)
-	}
-	return body + "." + encode(sig), nil
+	return wire.SignToken(wire.TokenHeader{Key: with.ID}, c, with.parsed)
 }
 
 var (
@@ -256,26 +232,23 @@ var (
 	errBadKey = fault.New(fault.Unauthenticated, "this is no token of this service for a bot that it knows, or it has expired")
 )
 
-// verify takes a token apart that this service made. Nothing in it is believed
-// before its signature was checked.
+// verify returns the claims of a token that this service made.
 func (k *Keys) verify(ctx context.Context, token, issuer, audience string, now time.Time) (claims, error) {
-	part := strings.Split(token, ".")
-	var h header
-	if len(token) > mostTokens || len(part) != 3 || !decode(part[0], &h) || h.Algorithm != algorithm {
-		return claims{}, errBadKey
-	}
-	with, err := k.find(ctx, h.Key)
-	if err != nil {
-		return claims{}, err
-	}
-	sig, err := base64.RawURLEncoding.Strict().DecodeString(part[2])
-	sum := sha256.Sum256([]byte(part[0] + "." + part[1]))
-	if err != nil || rsa.VerifyPKCS1v15(&with.parsed.PublicKey, crypto.SHA256, sum[:], sig) != nil {
-		return claims{}, errBadKey
-	}
 	var c claims
+	err := wire.OpenToken(token, &c, func(id string) (*rsa.PublicKey, error) {
+		with, err := k.find(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return &with.parsed.PublicKey, nil
+	})
 	const tolerance = 60 // seconds that clocks may differ
-	if !decode(part[1], &c) || c.Issuer != issuer || c.Audience != audience || now.Unix() >= c.Expires || now.Unix() < c.From-tolerance {
+	switch {
+	case errors.Is(err, wire.ErrToken):
+		return claims{}, errBadKey
+	case err != nil:
+		return claims{}, err
+	case c.Issuer != issuer || c.Audience != audience || now.Unix() >= c.Expires || now.Unix() < c.From-tolerance:
 		return claims{}, errBadKey
 	}
 	return c, nil
@@ -296,8 +269,3 @@ func (k *Keys) find(ctx context.Context, id string) (key, error) {
 }
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-func decode(part string, into any) bool {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(part)
-	return err == nil && json.Unmarshal(b, into) == nil
-}

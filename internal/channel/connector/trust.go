@@ -21,7 +21,7 @@ func forConnector(service string) string { return service + "/v3/conversations" 
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) error {
 	return writePublic(w, map[string]any{
 		"issuer": s.issuer, "jwks_uri": s.issuer + "/keys", "token_endpoint": s.issuer + "/token",
-		"id_token_signing_alg_values_supported": []string{algorithm},
+		"id_token_signing_alg_values_supported": []string{wire.Algorithm},
 	})
 }
 

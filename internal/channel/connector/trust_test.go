@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -83,7 +85,7 @@ func TestRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var h header
+		var h wire.TokenHeader
 		decode(strings.Split(token, ".")[0], &h)
 		used[h.Key] = true
 		if _, ok := seen[h.Key]; !ok && hour > 0 {
@@ -145,14 +147,14 @@ func TestVerify(t *testing.T) {
 		t.Fatalf("%+v %v", c, err)
 	}
 	part := strings.Split(good, ".")
-	var h header
+	var h wire.TokenHeader
 	decode(part[0], &h)
 	own := k.set[0].parsed
 	stranger, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(h header, change func(*claims), key *rsa.PrivateKey, hash crypto.Hash) string {
+	with := func(h wire.TokenHeader, change func(*claims), key *rsa.PrivateKey, hash crypto.Hash) string {
 		var c claims
 		decode(part[1], &c)
 		if change != nil {
@@ -170,14 +172,14 @@ func TestVerify(t *testing.T) {
 		return body + "." + encode(sig)
 	}
 	hmacWith := func(key []byte) string {
-		hb, _ := json.Marshal(header{"HS256", h.Key, "JWT"})
+		hb, _ := json.Marshal(wire.TokenHeader{Algorithm: "HS256", Key: h.Key, Type: "JWT"})
 		body := encode(hb) + "." + part[1]
 		m := hmac.New(sha256.New, key)
 		m.Write([]byte(body))
 		return body + "." + encode(m.Sum(nil))
 	}
 	pkix, _ := x509.MarshalPKIXPublicKey(&own.PublicKey)
-	none, _ := json.Marshal(header{"none", h.Key, "JWT"})
+	none, _ := json.Marshal(wire.TokenHeader{Algorithm: "none", Key: h.Key, Type: "JWT"})
 	for what, token := range map[string]string{
 		"nothing":                     "",
 		"no token":                    "secret",
@@ -186,9 +188,9 @@ func TestVerify(t *testing.T) {
 		"the public key as a secret":  hmacWith(x509.MarshalPKCS1PublicKey(&own.PublicKey)),
 		"the public key as a file":    hmacWith(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: pkix})),
 		"another key, the same id":    with(h, nil, stranger, crypto.SHA256),
-		"an unknown key":              with(header{algorithm, "nope", "JWT"}, nil, stranger, crypto.SHA256),
-		"no key id":                   with(header{algorithm, "", "JWT"}, nil, own, crypto.SHA256),
-		"another algorithm":           with(header{"RS384", h.Key, "JWT"}, nil, own, crypto.SHA384),
+		"an unknown key":              with(wire.TokenHeader{Algorithm: wire.Algorithm, Key: "nope", Type: "JWT"}, nil, stranger, crypto.SHA256),
+		"no key id":                   with(wire.TokenHeader{Algorithm: wire.Algorithm, Key: "", Type: "JWT"}, nil, own, crypto.SHA256),
+		"another algorithm":           with(wire.TokenHeader{Algorithm: "RS384", Key: h.Key, Type: "JWT"}, nil, own, crypto.SHA384),
 		"expired":                     with(h, func(c *claims) { c.Expires = now.Unix() }, own, crypto.SHA256),
 		"no end":                      with(h, func(c *claims) { c.Expires = 0 }, own, crypto.SHA256),
 		"not yet":                     with(h, func(c *claims) { c.From = now.Unix() + 600 }, own, crypto.SHA256),
@@ -197,7 +199,7 @@ func TestVerify(t *testing.T) {
 		"another signature":           part[0] + "." + part[1] + "." + encode([]byte("x")),
 		"padded":                      good + "=",
 		"two of them":                 good + "." + good,
-		"too long":                    good + strings.Repeat("A", mostTokens),
+		"too long":                    good + strings.Repeat("A", wire.MostToken),
 	} {
 		if _, err := k.verify(t.Context(), token, "us", "connector", now); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("%s: %v", what, err)
@@ -276,4 +278,10 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("%s can't be read again: %v", out, err)
 		}
 	})
+}
+
+func decode(part string, into any) {
+	if b, err := base64.RawURLEncoding.DecodeString(part); err == nil {
+		_ = json.Unmarshal(b, into)
+	}
 }
