@@ -103,6 +103,7 @@ func Rooms() []Room {
 		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
 		{"internal/channel/connector", Adapter, "the Bot Framework's connector over HTTP, and its tokens"},
 		{"internal/channel/webhook", Adapter, "signed JSON over HTTP, both ways"},
+		{"internal/channel/teams", Adapter, "Microsoft Teams over the Bot Framework, from the bot's end"},
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},
