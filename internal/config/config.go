@@ -38,6 +38,7 @@ type Config struct {
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
+	Teams      []Teams  // bots in Microsoft Teams; empty: the channel is off
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
@@ -399,6 +400,7 @@ func (l *loader) finish(c *Config) {
 	l.finishKeys(c)
 	l.finishNodes(c)
 	l.finishSites(c)
+	l.finishTeams(c)
 	l.finishWidget(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {

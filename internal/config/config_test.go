@@ -301,7 +301,7 @@ func TestPrintIsReadAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := append(home, "PARLEY_LAPTOP_KEY=pk_0123456789abcdefghij", "OPENAI_API_KEY=sk-hush-hush")
+	env := append(home, "PARLEY_LAPTOP_KEY=pk_0123456789abcdefghij", "OPENAI_API_KEY=sk-hush-hush", "DESK_TEAMS_SECRET=hush~hush")
 	c, err := Parse("parley.yaml", example, env)
 	if err != nil {
 		t.Fatal(err)

@@ -122,6 +122,8 @@ func channelSettings() []row[Config] {
 			func(c *Config) *secret.Hash { return &c.site.Secret }),
 		itemList(Row{Key: "channels.directline", Doc: "Web sites and apps that talk to bots by Direct Line 3.0, each with a secret of its own. Without any, the channel is off."},
 			siteSettings(), 100, func(c *Config) *[]Site { return &c.DirectLine }),
+		itemList(Row{Key: "channels.teams", Doc: "Bots in Microsoft Teams (docs/channels/teams.md). Without any, the channel is off."},
+			teamsSettings(), 100, func(c *Config) *[]Teams { return &c.Teams }),
 		text(Row{
 			Key: "channels.service", Env: "PARLEY_CHANNELS_SERVICE", Bounds: "http(s)://host[:port][/path]",
 			Doc: "Address by which bots that run elsewhere (bots: url:) reach this service, the same for all regions: the edge's. They keep it for days. Without it, this node's own.",
