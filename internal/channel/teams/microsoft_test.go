@@ -11,10 +11,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +48,11 @@ type microsoft struct {
 	plan   []answer // what the next calls get
 	rooms  map[string]*room
 	last   int
+
+	limit  time.Duration // the next message is refused, and all for so long
+	until  time.Time     // no messages before
+	reject bool          // no messages at all
+	deaths bool          // nodes die: who comes after them does not know what they did a moment ago, and is refused
 }
 
 // signing is a key of Microsoft's.
@@ -246,6 +253,23 @@ func (ms *microsoft) made() []call {
 	return slices.Clone(ms.calls)
 }
 
+// Posted, Limit and Reject satisfy channeltest.Platform.
+func (ms *microsoft) Posted(conversation string) []string {
+	return slices.DeleteFunc(ms.seen(conversation), func(s string) bool { return strings.HasSuffix(s, "…") })
+}
+
+func (ms *microsoft) Limit(after time.Duration) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.limit = after
+}
+
+func (ms *microsoft) Reject(on bool) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	ms.reject = on
+}
+
 // seen is what people see in a conversation.
 func (ms *microsoft) seen(conversation string) []string {
 	ms.mu.Lock()
@@ -322,6 +346,21 @@ func (ms *microsoft) connector(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if c.method != http.MethodDelete && str(a["type"]) == "message" || infoIn(a) {
+		switch now := ms.now(); {
+		case now.Before(ms.until):
+			ms.t.Errorf("a call %v too early", ms.until.Sub(now))
+			ms.throttle(w, ms.until.Sub(now))
+			return
+		case ms.limit > 0:
+			ms.throttle(w, ms.limit)
+			ms.until, ms.limit = now.Add(ms.limit), 0
+			return
+		case ms.reject:
+			fail(w, no{http.StatusForbidden, "BotNotInConversationRoster", "The bot is not part of the conversation roster."})
+			return
+		}
+	}
 	out, not := ms.do(c, b)
 	if not.status != 0 {
 		fail(w, not)
@@ -332,6 +371,16 @@ func (ms *microsoft) connector(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusCreated
 	}
 	answerJSON(w, status, out)
+}
+
+func (ms *microsoft) throttle(w http.ResponseWriter, after time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	fail(w, no{http.StatusTooManyRequests, "Throttled", "Too many requests."})
+}
+
+func infoIn(a map[string]json.RawMessage) bool {
+	_, ok := infoOf(a)
+	return ok
 }
 
 func fail(w http.ResponseWriter, n no) {
@@ -440,6 +489,9 @@ func (ms *microsoft) streams(c call, in *room, info streamInfo) (map[string]any,
 		if info.Sequence != 1 || info.Kind == "final" {
 			t.Errorf("a stream begins with %+v", info)
 		}
+		if in.stream != nil && ms.deaths {
+			return nil, no{http.StatusForbidden, "ContentStreamNotAllowed", "Content stream is not allowed"}
+		}
 		if in.stream != nil {
 			t.Errorf("a second stream begins before the first one has ended")
 		}
@@ -455,6 +507,8 @@ func (ms *microsoft) streams(c call, in *room, info streamInfo) (map[string]any,
 		return nil, no{http.StatusForbidden, not, "Content stream finished due to exceeded streaming time."}
 	case info.Kind != "final" && info.Sequence <= in.sequence:
 		t.Errorf("part %d comes after part %d", info.Sequence, in.sequence)
+	case info.Kind != "final" && now.Sub(in.last) < time.Second && ms.deaths:
+		return nil, no{http.StatusTooManyRequests, "Throttled", "API calls quota exceeded"}
 	case info.Kind != "final" && now.Sub(in.last) < time.Second:
 		t.Errorf("two parts within %v", now.Sub(in.last))
 	}

@@ -66,6 +66,7 @@ func (d *desk) Refused(_, reason string) {
 func (*desk) Received(string, string)         {}
 func (*desk) Delivered(string, time.Duration) {}
 func (*desk) Connected(string, int)           {}
+func (*desk) Posted(string, string)           {}
 
 func open(t *testing.T, ms *microsoft, change func(*Options)) (*Server, *desk) {
 	t.Helper()

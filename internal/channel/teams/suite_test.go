@@ -1,0 +1,177 @@
+package teams
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/channeltest"
+	parley "github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/demo"
+	"github.com/parleyhq/parley/internal/secret"
+)
+
+// one serves every model with one engine.
+type one struct{ e lm.Engine }
+
+func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
+	models, err := o.e.Models(ctx)
+	if err != nil {
+		return nil, lm.Model{}, err
+	}
+	return o.e, models[0], nil
+}
+
+func openLog(t *testing.T) *eventlog.Log {
+	t.Helper()
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// node is one that Microsoft reaches.
+type node struct {
+	ms     *microsoft
+	s      *Server
+	chat   *parley.Service
+	outlet *channel.Outlet
+	halt   func()
+	room   string // form of the names of its conversations
+}
+
+func start(t *testing.T, ms *microsoft, log *eventlog.Log, name, room string, e lm.Engine, death *channeltest.Death) *node {
+	t.Helper()
+	n := &node{ms: ms, room: room}
+	n.halt = sync.OnceFunc(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		n.chat.Stop(ctx)
+	})
+	var err error
+	if n.outlet, err = channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if n.chat, err = parley.New(parley.Options{
+		Log: death.Log(log, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet, Bots: []parley.Bot{{ID: "bot", Name: "Bot"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	desk, err := channel.New(channel.Options{Name: Name, Chat: n.chat, Rate: 5, Burst: 60, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.s, err = New(Options{Desk: desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err != nil {
+		t.Fatal(err)
+	}
+	n.outlet.Add(desk, n.s)
+	if err := n.chat.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.halt)
+	return n
+}
+
+// Begin satisfies channeltest.Sender: in Teams a conversation has a name before
+// anything is said in it.
+func (n *node) Begin(*testing.T) string { return fmt.Sprintf(n.room, rand.Text()) }
+
+func (n *node) Deliver(_ *testing.T, conv string, m channeltest.Message) error {
+	return n.send(n.ms.sign(nil), n.ms.said(conv, m.Delivery, m.Text))
+}
+
+func (n *node) send(token string, activity any) error {
+	if w := n.ms.deliver(n.s, "shop", token, activity); w.Code != http.StatusOK {
+		return fmt.Errorf("status %d: %s", w.Code, w.Body)
+	}
+	return nil
+}
+
+func TestChannel(t *testing.T) {
+	const room = "a:%s"
+	channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
+		ms, log, death := newMicrosoft(t), openLog(t), channeltest.NewDeath()
+		ms.deaths = true
+		x, y := start(t, ms, log, "x", room, demo.Echo("echo"), death), start(t, ms, log, "y", room, demo.Echo("echo"), death)
+		slow := demo.Canned(demo.CannedOptions{Prefill: 10 * time.Second, Answer: func(lm.Request) string { return "late" }})
+		return channeltest.Posting{
+			Doors: [2]channeltest.Sender{x, y}, Outlets: [2]*channel.Outlet{x.outlet, y.outlet}, Death: death, Platform: ms,
+			Slow:    start(t, ms, openLog(t), "slow", room, slow, channeltest.NewDeath()),
+			Attacks: attacks(), Flood: 120,
+		}
+	})
+}
+
+// attacks are the ways in that TestRefused tries one by one; here nothing of
+// them may reach the log.
+func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
+	with := func(change func(map[string]any)) func(*testing.T, channeltest.Sender, string) error {
+		return func(_ *testing.T, d channeltest.Sender, conv string) error {
+			n := d.(*node)
+			return n.send(n.ms.sign(change), n.ms.said(conv, "e", "evil"))
+		}
+	}
+	return map[string]func(*testing.T, channeltest.Sender, string) error{
+		"forged": func(_ *testing.T, d channeltest.Sender, conv string) error {
+			n := d.(*node)
+			return n.send(n.ms.sign(nil)+"x", n.ms.said(conv, "e", "evil"))
+		},
+		"expired":           with(func(c map[string]any) { c["exp"] = time.Now().Add(-time.Hour).Unix() }),
+		"for somebody else": with(func(c map[string]any) { c["aud"] = "other" }),
+		"another service":   with(func(c map[string]any) { c["serviceurl"] = "https://smba.trafficmanager.net/" }),
+		"oversized": func(_ *testing.T, d channeltest.Sender, _ string) error {
+			n := d.(*node)
+			return n.send(n.ms.sign(nil), bytes.Repeat([]byte(" "), 1<<20))
+		},
+	}
+}
+
+// A long answer grows in a chat of two. The node that shows it dies, and
+// another one goes on in the same message.
+func TestGrowing(t *testing.T) {
+	long := func() lm.Engine {
+		return demo.Canned(demo.CannedOptions{Delay: 40 * time.Millisecond, Answer: func(lm.Request) string { return "one " + string(bytes.Repeat([]byte("word "), 110)) + "end." }})
+	}
+	ms, log := newMicrosoft(t), openLog(t)
+	ms.deaths = true
+	x := start(t, ms, log, "x", "a:%s", long(), channeltest.NewDeath())
+	conv := x.Begin(t)
+	if err := x.Deliver(t, conv, channeltest.Message{Delivery: "1", Text: "tell me"}); err != nil {
+		t.Fatal(err)
+	}
+	parts := func() (n int) {
+		for _, c := range ms.made() {
+			if infoIn(c.activity) {
+				n++
+			}
+		}
+		return n
+	}
+	for parts() < 2 {
+		<-time.After(10 * time.Millisecond)
+	}
+	start(t, ms, log, "y", "a:%s", long(), channeltest.NewDeath())
+	go x.halt()
+	for late := time.Now().Add(30 * time.Second); len(ms.Posted(conv)) == 0; {
+		if time.Now().After(late) {
+			t.Fatalf("people see %q", ms.seen(conv))
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if got := ms.seen(conv); len(got) != 1 || len(got[0]) < 500 || got[0][len(got[0])-4:] != "end." {
+		t.Errorf("people see %q", got)
+	}
+	if n := parts(); n < 4 {
+		t.Errorf("it was shown in %d parts", n)
+	}
+}
