@@ -20,15 +20,12 @@ const pace = 1500 * time.Millisecond
 // Pace satisfies channel.Poster.
 func (s *Server) Pace() time.Duration { return pace }
 
-// shown is what this node knows of a conversation that it posts to. Another
-// node that goes on does without.
+// shown is what this node knows of a stream that it posts. Another node that
+// goes on does without.
 type shown struct {
-	stream uint64 // position that names the stream of parts and text
+	stream uint64 // position that names it
 	parts  int    // number of its last part
 	text   bool   // some of the answer itself was among them
-
-	item uint64   // position of an item that is posted in pieces
-	done []string // Teams' names of those that are posted
 }
 
 // mostShown bounds what is remembered.
@@ -50,6 +47,12 @@ func (s *Server) remember(conv string, st shown) {
 		delete(s.shown, c)
 	}
 	s.shown[conv] = st
+}
+
+func (s *Server) forget(conv string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.shown, conv)
 }
 
 // Post satisfies channel.Poster. Teams can't be asked what it has, so a new
@@ -124,46 +127,36 @@ func (s *Server) typing(ctx context.Context, to target, p channel.Post) error {
 	return err
 }
 
-// say posts a message, or puts it into the place of what was posted for it.
+// say posts a message, or puts it into the place of what was posted for it. ref
+// names all that is there of it, also with an error.
 func (s *Server) say(ctx context.Context, to target, p channel.Post) (ref string, err error) {
-	pieces := to.pieces(p.Item)
-	if len(pieces) == 0 && p.Ref == "" {
-		return "", nil
-	}
-	st := s.recall(p.Conversation)
-	if st.item != p.Item.Pos {
-		st.item, st.done = p.Item.Pos, nil
-	}
-	old := strings.Fields(p.Ref)
-	for i := len(st.done); i < len(pieces); i++ {
+	pieces, old := to.pieces(p.Item), strings.Fields(p.Ref)
+	changed := p.Item.Pos != p.Item.ID
+	streamed := p.Item.Stream != nil && to.at.Type == personal && len(old) == 1
+	done := make([]string, 0, len(pieces))
+	for i, m := range pieces {
 		var id string
 		switch {
-		case i == 0 && len(old) == 1 && p.Item.Stream != nil && to.at.Type == personal:
-			id, err = to.finish(ctx, pieces[0], old[0], p.Doubt)
-		case i < len(old):
-			id, err = old[i], to.put(ctx, pieces[i], old[i])
-		default:
-			id, err = to.post(ctx, pieces[i])
-		}
-		if errors.Is(err, errStopped) {
-			pieces, err = pieces[:1], nil
+		case i == 0 && streamed:
+			id, err = to.finish(ctx, m, old[0], changed)
+		case i >= len(old):
+			id, err = to.post(ctx, m)
+		case changed || p.Doubt:
+			id, err = old[i], to.put(ctx, m, old[i])
+		default: // an earlier try has posted it
+			id = old[i]
 		}
 		if err != nil {
-			s.remember(p.Conversation, st) // the pieces that are there are not posted again
-			return p.Ref, err
+			return strings.Join(append(done, old[min(i, len(old)):]...), " "), err
 		}
-		st.done = append(st.done, id)
+		done = append(done, id)
 	}
-	done := st.done
 	if len(old) > len(pieces) {
 		if err := s.withdraw(ctx, to, old[len(pieces):]); err != nil {
-			s.remember(p.Conversation, st)
-			return p.Ref, err
+			return strings.Join(append(done, old[len(pieces):]...), " "), err
 		}
 	}
-	s.mu.Lock()
-	delete(s.shown, p.Conversation)
-	s.mu.Unlock()
+	s.forget(p.Conversation)
 	return strings.Join(done, " "), nil
 }
 
@@ -177,22 +170,18 @@ func (s *Server) withdraw(ctx context.Context, to target, ids []string) error {
 	return nil
 }
 
-var errStopped = errors.New("the person has stopped this answer")
-
 // finish ends a stream with the whole message. What can't be ended that way,
 // because it took more than two minutes, is put into the stream's place.
-func (to target) finish(ctx context.Context, m message, stream string, doubt bool) (id string, err error) {
+func (to target) finish(ctx context.Context, m message, stream string, changed bool) (id string, err error) {
 	whole := m
 	m.Entities = append(m.Entities[:len(m.Entities):len(m.Entities)], streamInfo{Type: "streaminfo", ID: stream, Kind: "final"}.raw())
 	_, err = to.post(ctx, m)
 	var no *refusal
-	if err == nil || !errors.As(err, &no) || no.status != http.StatusForbidden && no.status != http.StatusBadRequest {
-		return stream, err
-	}
 	switch {
-	case no.says("cancel"):
-		return stream, errStopped
-	case doubt && no.says("already completed"):
+	case err == nil, !errors.As(err, &no), fault.Is(err, fault.Canceled),
+		no.status != http.StatusForbidden && no.status != http.StatusBadRequest:
+		return stream, err
+	case !changed && no.says("already completed"): // by a try of which we did not hear
 		return stream, nil
 	}
 	if err = to.put(ctx, whole, stream); fault.Is(err, fault.NotFound) {

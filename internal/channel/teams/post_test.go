@@ -83,6 +83,13 @@ func says(pos uint64, text string) channel.Item {
 	return channel.Item{Pos: pos, ID: pos, Activity: a}
 }
 
+// change is what a message that was said at 8 is to be.
+func change(pos uint64, text string) channel.Item {
+	it := says(pos, text)
+	it.ID = 8
+	return it
+}
+
 // grows is a part of an answer that begins at 100.
 func grows(part int, text string) channel.Item {
 	a := &activity.Activity{Type: activity.TypeTyping, Text: text, TextFormat: "markdown", From: &activity.Account{ID: "helper", Role: "bot"}}
@@ -100,7 +107,7 @@ func TestPost(t *testing.T) {
 		c := newChat(t, name)
 		ref := c.ok(says(8, "Hello"), "")
 		c.see("Hello")
-		c.ok(says(16, "Hello, Megan"), ref)
+		c.ok(change(16, "Hello, Megan"), ref)
 		c.see("Hello, Megan (edited)")
 		gone := channel.Item{Pos: 24, ID: 8, Activity: &activity.Activity{Type: activity.TypeDelete}}
 		c.ok(gone, ref)
@@ -111,7 +118,7 @@ func TestPost(t *testing.T) {
 		}
 		c.ok(says(40, " \n"), "")
 		c.see()
-		if _, err := c.post(says(48, "again"), ref, false); !fault.Is(err, fault.NotFound) {
+		if _, err := c.post(change(48, "again"), ref, false); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a change of what is not there: %v", err)
 		}
 	}
@@ -138,7 +145,7 @@ func TestStream(t *testing.T) {
 	}
 	c.see("Once upon a time")
 	it := ends("Once upon two times") // is changed later
-	it.Pos = 1000
+	it.Pos = 1000                     // and keeps its name
 	c.ok(it, ref)
 	c.see("Once upon two times (edited)")
 	var info streamInfo
@@ -221,8 +228,8 @@ func TestDoubt(t *testing.T) {
 
 	c = newChat(t, "a:4")
 	ref = c.ok(says(8, "old"), "")
-	c.ok(says(16, "new"), ref)
-	if _, err := c.other().post(says(16, "new"), ref, true); err != nil {
+	c.ok(change(16, "new"), ref)
+	if _, err := c.other().post(change(16, "new"), ref, true); err != nil {
 		t.Fatal(err)
 	}
 	c.see("new (edited)")
@@ -260,8 +267,8 @@ func TestStreamFails(t *testing.T) {
 		ref := c.ok(grows(0, "One"), "")
 		c.c.pass(pace)
 		c.ms.next(refuse("Content stream was canceled by user"), refuse("Content stream was canceled by user"))
-		fails(t, c, grows(8, "One two"), ref, fault.Forbidden)
-		c.ok(ends("One two three"), ref)
+		fails(t, c, grows(8, "One two"), ref, fault.Canceled)
+		fails(t, c, ends("One two three"), ref, fault.Canceled)
 		c.see("One…")
 	})
 	t.Run("it is too long", func(t *testing.T) {
@@ -270,9 +277,11 @@ func TestStreamFails(t *testing.T) {
 		c.c.pass(pace)
 		long := strings.Repeat("long word ", mostText/10) + "\n\nand more"
 		c.ok(grows(8, long), ref)
+		c.ms.next(answer{}, answer{status: 429, after: "3"})
+		fails(t, c, ends(long), ref, fault.Limited) // of two messages one is there
 		got := c.ok(ends(long), ref)
-		if n := len(c.ms.seen("a:1")); n != 2 || len(strings.Fields(got)) != 2 {
-			t.Errorf("%d messages, %q", n, got)
+		if all := c.ms.seen("a:1"); len(all) != 2 || len(strings.Fields(got)) != 2 || strings.Contains(all[0], "edited") {
+			t.Errorf("%q is %q", got, all)
 		}
 	})
 	t.Run("Teams is away", func(t *testing.T) {
@@ -338,11 +347,11 @@ func TestPieces(t *testing.T) {
 	}
 	long := strings.Join(text, "\n\n")
 	c.ms.next(answer{}, answer{status: 429, after: "3"})
-	_, err := c.post(says(8, long), "", false)
-	if fault.RetryAfterOf(err) != 3*time.Second {
-		t.Fatalf("%v", err)
+	part, err := c.post(says(8, long), "", false)
+	if fault.RetryAfterOf(err) != 3*time.Second || len(strings.Fields(part)) != 1 {
+		t.Fatalf("%q %v", part, err)
 	}
-	ref := c.ok(says(8, long), "") // goes on where it was
+	ref := c.other().ok(says(8, long), part) // goes on where it was, on whatever node
 	got := c.ms.seen("a:1")
 	if want := len(format.Split(long, mostText)); len(got) != want || want < 3 || len(strings.Fields(ref)) != want {
 		t.Errorf("%d messages %q, want %d", len(got), ref, want)
@@ -350,9 +359,9 @@ func TestPieces(t *testing.T) {
 	if strings.Join(strings.Fields(strings.Join(got, " ")), " ") != strings.Join(strings.Fields(long), " ") {
 		t.Error("not all of it is there, or not in order")
 	}
-	ref = c.ok(says(16, "short"), ref)
+	ref = c.ok(change(16, "short"), ref)
 	c.see("short (edited)")
-	ref = c.ok(says(24, long), ref)
+	ref = c.ok(change(24, long), ref)
 	if n := len(strings.Fields(ref)); n != len(got) {
 		t.Errorf("%d messages", n)
 	}

@@ -168,6 +168,9 @@ func (r *refusal) class() fault.Code {
 	case http.StatusUnauthorized:
 		return fault.Unauthenticated
 	case http.StatusForbidden:
+		if r.code == "ContentStreamNotAllowed" && r.says("cancel") {
+			return fault.Canceled // by the person who reads it
+		}
 		return fault.Forbidden
 	case http.StatusNotFound, http.StatusGone:
 		return fault.NotFound
