@@ -70,9 +70,10 @@ type App struct {
 	world    *cluster.View  // nil for a node that is alone
 	certs    *tlscert.Certs // nil where nodes show each other none
 
-	understanding *understand.Service // nil: engines answer everything
-	distant       []connector.Bot     // the bots that run elsewhere
-	keys          *connector.Keys     // for them; nil if there are none
+	understanding *understand.Service     // nil: engines answer everything
+	distant       []connector.Bot         // the bots that run elsewhere
+	keys          *connector.Keys         // for them; nil if there are none
+	doors         map[string]http.Handler // what channels send that have to be called, by path
 
 	stopping atomic.Bool // this node goes
 	away     atomic.Bool // it was taken out of service
@@ -338,12 +339,23 @@ func (a *App) startChat(ctx context.Context) error {
 	if a.opts.Log != nil {
 		log = a.opts.Log(a.log)
 	}
-	svc, err := chat.New(chat.Options{
+	outlet, err := a.newOutlet()
+	if err != nil {
+		return err
+	}
+	o := chat.Options{
 		Homes: homes, Understanding: a.understanding, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
 		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
-	})
+	}
+	if outlet != nil {
+		o.Outlet = outlet
+	}
+	svc, err := chat.New(o)
 	if err != nil {
+		return err
+	}
+	if err := a.openCalled(svc, outlet); err != nil {
 		return err
 	}
 	if err := svc.Start(ctx); err != nil {
@@ -507,6 +519,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	if err := a.connector(&o, secret); err != nil {
 		return nil, err
 	}
+	a.letIn(&o)
 	return api.New(o)
 }
 

@@ -264,6 +264,8 @@ func channelID(name string) string {
 	switch name {
 	case "web", "api", "responses", "bot", "":
 		return "webchat"
+	case "teams":
+		return "msteams"
 	}
 	return name
 }
