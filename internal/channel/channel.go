@@ -34,6 +34,7 @@ package channel
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -126,13 +127,16 @@ type Start struct {
 	Owner string // whose conversations these are: the channel's and the account's on it
 	Bot   string // "" = the default one
 	User  string // whom it is bound to; "" = nobody in particular
+	// Data is the channelData of what greets a bot that runs elsewhere: where its
+	// answer goes to, on channels that have to be called.
+	Data json.RawMessage
 }
 
 // Begin begins a conversation, or finds that it began before. One that another
 // owner began under this id is NotFound, and so is one that was deleted.
 func (d *Desk) Begin(ctx context.Context, s Start) (fresh bool, err error) {
 	err = d.hold(ctx, func(ctx context.Context) error {
-		_, seq, err := d.opts.Chat.Create(ctx, chat.NewConversation{ID: s.ID, Owner: s.Owner, Bot: s.Bot, User: s.User, Channel: d.opts.Name})
+		_, seq, err := d.opts.Chat.Create(ctx, chat.NewConversation{ID: s.ID, Owner: s.Owner, Bot: s.Bot, User: s.User, Channel: d.opts.Name, Data: s.Data})
 		if err != nil {
 			return err
 		}

@@ -335,7 +335,7 @@ func (s *Service) greet(ctx context.Context, n NewConversation, id string) error
 	}
 	_, err = s.Submit(ctx, Message{
 		Owner: n.Owner, Conversation: id, Key: "greeting", Open: true, greeting: true, From: &activity.Account{ID: user, Role: "user"},
-		Activity: activity.Activity{Type: activity.TypeUpdate, Extra: map[string]json.RawMessage{"membersAdded": members}},
+		Activity: activity.Activity{Type: activity.TypeUpdate, Extra: map[string]json.RawMessage{"membersAdded": members}, ChannelData: n.Data},
 	})
 	return err
 }

@@ -30,7 +30,8 @@ type NewConversation struct {
 	ID   string // chosen before, as a channel does that gave it to somebody; "" = a new one or the key's
 	User string // whom a channel binds it to
 
-	Silent bool // a bot that runs elsewhere is told nothing of it: it began it itself
+	Data   json.RawMessage // channelData of what a bot that runs elsewhere is told of it
+	Silent bool            // a bot that runs elsewhere is told nothing of it: it began it itself
 }
 
 // Create begins a conversation and returns its id and place in the log. One

@@ -530,6 +530,9 @@ func (ms *microsoft) wellFormed(c call, b []byte) {
 		if !slices.Contains(known, name) || string(v) == "null" || string(v) == `""` || string(v) == "[]" {
 			t.Errorf("an activity with %s: %s", name, v)
 		}
+		if slices.Contains([]string{"from", "recipient", "conversation"}, name) && (bytes.Contains(v, []byte(`:""`)) || bytes.Contains(v, []byte(":null"))) {
+			t.Errorf("%s is %s: Microsoft's SDKs take no empty fields", name, v)
+		}
 	}
 	var a struct {
 		Type         string

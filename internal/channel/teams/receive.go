@@ -55,8 +55,8 @@ type native struct {
 
 type party struct {
 	ID     string `json:"id"`
-	Name   string `json:"name"`
-	Object string `json:"aadObjectId"`
+	Name   string `json:"name,omitempty"`
+	Object string `json:"aadObjectId,omitempty"`
 }
 
 // address is where answers go to. It stands in the channelData of what came in.
@@ -160,7 +160,7 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, a *account, n nati
 	if use == useRefuse {
 		return notImplemented(w)
 	}
-	begin := channel.Start{Owner: Owner(a.Name), Bot: a.Bot}
+	begin := channel.Start{Owner: Owner(a.Name), Bot: a.Bot, Data: in.Activity.ChannelData}
 	if n.Conversation.Type == personal {
 		begin.User = n.User.ID
 	}
@@ -197,7 +197,7 @@ const (
 
 // translate makes an activity of Teams one of Parley's.
 func translate(a *account, n native, b []byte) (in channel.Inbound, to use, err error) {
-	if to = n.use(); to == useNothing || to == useRefuse || to == useBegin {
+	if to = n.use(); to == useNothing || to == useRefuse {
 		return in, to, nil
 	}
 	if n.User.ID == "" || n.Bot.ID == "" {

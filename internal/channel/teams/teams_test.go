@@ -110,7 +110,7 @@ func TestTaken(t *testing.T) {
 	}
 	got := d.taken[0]
 	name := "19:abc@thread.tacv2;messageid=1481567603816"
-	if diff := cmp.Diff(map[string]channel.Start{name: {Owner: "teams-shop", Bot: "helper"}}, d.placed); diff != "" {
+	if diff := cmp.Diff(map[string]channel.Start{name: {Owner: "teams-shop", Bot: "helper", Data: got.Activity.ChannelData}}, d.placed); diff != "" {
 		t.Errorf("placed (-want +got):\n%s", diff)
 	}
 	if got.Key != "1485983408511" || got.Owner != "teams-shop" || got.Conversation != "conv of "+name {
