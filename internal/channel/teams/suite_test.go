@@ -98,6 +98,7 @@ func (n *node) send(token string, activity any) error {
 }
 
 func TestChannel(t *testing.T) {
+	t.Parallel()
 	const room = "a:%s"
 	channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
 		ms, log, death := newMicrosoft(t), openLog(t), channeltest.NewDeath()
@@ -139,6 +140,7 @@ func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
 // A long answer grows in a chat of two. The node that shows it dies, and
 // another one goes on in the same message.
 func TestGrowing(t *testing.T) {
+	t.Parallel()
 	long := func() lm.Engine {
 		return demo.Canned(demo.CannedOptions{Delay: 40 * time.Millisecond, Answer: func(lm.Request) string { return "one " + string(bytes.Repeat([]byte("word "), 110)) + "end." }})
 	}
