@@ -41,6 +41,7 @@ import (
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/pause"
 )
@@ -228,10 +229,12 @@ func (d *Desk) Take(ctx context.Context, in Inbound) (pos uint64, err error) {
 	return pos, err
 }
 
-// meant finds the activity that the client means by the name it knows.
+// meant finds the activity that the client means by the name it knows: the one
+// that was given out here, the delivery's own, or what the other side calls what
+// was posted there.
 func (d *Desk) meant(ctx context.Context, in *Inbound) error {
-	pos := PositionOf(in.Conversation, in.Activity.ReplyToID)
-	if pos == 0 {
+	name := in.Activity.ReplyToID
+	if name == "" {
 		return nil
 	}
 	l, err := d.opts.Chat.Open(ctx, in.Conversation)
@@ -239,9 +242,16 @@ func (d *Desk) meant(ctx context.Context, in *Inbound) error {
 		return err
 	}
 	defer l.Close()
+	own := event.NewActivity(in.Conversation, d.opts.Name+"\x00"+name)
 	l.View(func(st *conversation.State) {
+		pos := PositionOf(in.Conversation, name)
+		if pos == 0 {
+			pos = st.Out.Named(name)
+		}
 		if a := st.ActivityAt(pos); a != nil {
 			in.Activity.ReplyToID = a.ID
+		} else if st.Activity(own) != nil {
+			in.Activity.ReplyToID = own
 		}
 	})
 	return nil

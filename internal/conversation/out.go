@@ -2,6 +2,8 @@ package conversation
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/parleyhq/parley/internal/event"
@@ -26,6 +28,17 @@ type there struct{ ref, by string }
 
 // Ref returns what the other side calls the item that a position names, or "".
 func (o *Out) Ref(pos uint64) string { return o.there[pos].ref }
+
+// Named returns the position that names what the other side calls ref, alone or
+// among the messages that it is there; 0 = it is unknown.
+func (o *Out) Named(ref string) uint64 {
+	for pos, t := range o.there {
+		if t.ref == ref || slices.Contains(strings.Fields(t.ref), ref) {
+			return pos
+		}
+	}
+	return 0
+}
 
 // By returns who brought that item there, or goes on with it.
 func (o *Out) By(pos uint64) string { return o.there[pos].by }

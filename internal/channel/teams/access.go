@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -149,10 +148,7 @@ func whyNot(codes []int) string {
 
 // assertion shows that we have the certificate's key.
 func (x *access) assertion() (string, error) {
-	key, ok := x.account.Certificate.PrivateKey.(*rsa.PrivateKey)
-	if !ok || len(x.account.Certificate.Certificate) == 0 {
-		return "", errors.New("the bot's certificate must be of RSA")
-	}
+	key := x.account.Certificate.PrivateKey.(*rsa.PrivateKey) // check has seen to that
 	thumb := sha256.Sum256(x.account.Certificate.Certificate[0])
 	now := x.now()
 	return wire.SignToken(wire.TokenHeader{Thumbprint: base64.RawURLEncoding.EncodeToString(thumb[:])}, map[string]any{

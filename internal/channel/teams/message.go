@@ -16,7 +16,7 @@ type message struct {
 	Type         string            `json:"type"`
 	From         party             `json:"from"`
 	Recipient    *party            `json:"recipient,omitempty"`
-	Conversation conversation      `json:"conversation"`
+	Conversation place             `json:"conversation"`
 	Text         string            `json:"text,omitempty"`
 	TextFormat   string            `json:"textFormat,omitempty"`
 	Locale       string            `json:"locale,omitempty"`
@@ -29,7 +29,7 @@ type message struct {
 	ChannelData  json.RawMessage   `json:"channelData,omitempty"`
 }
 
-type conversation struct {
+type place struct {
 	ID     string `json:"id"`
 	Type   string `json:"conversationType,omitempty"`
 	Tenant string `json:"tenantId,omitempty"`
@@ -61,7 +61,7 @@ const inChannel = "channel"
 func (to target) message(kind string) message {
 	m := message{
 		Type: kind, From: party{ID: to.at.Bot},
-		Conversation: conversation{to.at.Conversation, to.at.Type, to.at.Tenant},
+		Conversation: place{to.at.Conversation, to.at.Type, to.at.Tenant},
 	}
 	if to.at.Type == personal && to.at.User != "" {
 		m.Recipient = &party{ID: to.at.User}

@@ -537,7 +537,7 @@ func (ms *microsoft) wellFormed(c call, b []byte) {
 	var a struct {
 		Type         string
 		From         party
-		Conversation conversation
+		Conversation place
 		Text         string
 		TextFormat   string
 		Attachments  []attachment

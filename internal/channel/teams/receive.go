@@ -172,6 +172,9 @@ func (s *Server) take(w http.ResponseWriter, r *http.Request, a *account, n nati
 	}
 	in.Owner = begin.Owner
 	pos, err := s.opts.Desk.Take(r.Context(), in)
+	if n.Type == activity.TypeReaction && fault.Is(err, fault.NotFound) {
+		return wire.WriteJSON(w, http.StatusOK, struct{}{}) // to something that was never said here
+	}
 	if err != nil {
 		return err
 	}

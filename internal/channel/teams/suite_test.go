@@ -6,13 +6,16 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	parley "github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
@@ -44,6 +47,7 @@ func openLog(t *testing.T) *eventlog.Log {
 type node struct {
 	ms     *microsoft
 	s      *Server
+	desk   *channel.Desk
 	chat   *parley.Service
 	outlet *channel.Outlet
 	halt   func()
@@ -67,14 +71,14 @@ func start(t *testing.T, ms *microsoft, log *eventlog.Log, name, room string, e 
 	}); err != nil {
 		t.Fatal(err)
 	}
-	desk, err := channel.New(channel.Options{Name: Name, Chat: n.chat, Rate: 5, Burst: 60, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
+	n.desk, err = channel.New(channel.Options{Name: Name, Chat: n.chat, Rate: 5, Burst: 60, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n.s, err = New(Options{Desk: desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err != nil {
+	if n.s, err = New(Options{Desk: n.desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err != nil {
 		t.Fatal(err)
 	}
-	n.outlet.Add(desk, n.s)
+	n.outlet.Add(n.desk, n.s)
 	if err := n.chat.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -175,5 +179,51 @@ func TestGrowing(t *testing.T) {
 	}
 	if n := parts(); n < 4 {
 		t.Errorf("it was shown in %d parts", n)
+	}
+}
+
+// A reaction is to what people mean, whoever said it: they know it by Teams' name.
+func TestReaction(t *testing.T) {
+	ms, log := newMicrosoft(t), openLog(t)
+	x := start(t, ms, log, "x", "19:%s@thread.v2", demo.Echo("echo"), channeltest.NewDeath())
+	conv := x.Begin(t)
+	if err := x.Deliver(t, conv, channeltest.Message{Delivery: "17", Text: "hello"}); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(30 * time.Second); len(ms.Posted(conv)) == 0; {
+		if time.Now().After(late) {
+			t.Fatal("there is no answer")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	ms.mu.Lock()
+	answer := ms.room(conv).messages[0].id
+	ms.mu.Unlock()
+	for i, to := range []string{"17", answer, "of somebody else"} {
+		in := ms.said(conv, fmt.Sprint("f:", i), "")
+		in["type"], in["replyToId"], in["reactionsAdded"] = "messageReaction", to, []any{map[string]any{"type": "like"}}
+		if err := x.send(ms.sign(nil), in); err != nil {
+			t.Error(err)
+		}
+	}
+	place, err := x.desk.Place(t.Context(), conv, channel.Start{Owner: Owner("shop")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := x.chat.Open(t.Context(), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var got []string
+	l.View(func(st *conversation.State) {
+		for _, a := range st.Activities {
+			if a.Type == activity.TypeReaction {
+				got = append(got, st.Activity(a.ReplyToID).Text)
+			}
+		}
+	})
+	if len(got) != 2 || got[0] != "hello" || !strings.Contains(got[1], "hello") || got[1] == "hello" {
+		t.Errorf("reactions are to %q", got)
 	}
 }

@@ -6,6 +6,7 @@ package teams
 
 import (
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -159,10 +160,17 @@ func (a Account) check() error {
 		return errors.New("teams: every account needs a name and an app id")
 	case a.Secret.Empty() == (a.Certificate.PrivateKey == nil):
 		return fmt.Errorf("teams: account %q needs a secret or a certificate, one of them", a.Name)
+	case a.Certificate.PrivateKey != nil && !isRSA(a.Certificate):
+		return fmt.Errorf("teams: the certificate of account %q must be of RSA", a.Name)
 	case a.Cloud.Login == "" || a.Cloud.Metadata == "" || a.Cloud.Issuer == "" || a.Cloud.Scope == "" || len(a.Cloud.Services) == 0:
 		return fmt.Errorf("teams: account %q needs all of its cloud: Login, Metadata, Issuer, Scope and Services", a.Name)
 	}
 	return nil
+}
+
+func isRSA(c tls.Certificate) bool {
+	_, ok := c.PrivateKey.(*rsa.PrivateKey)
+	return ok && len(c.Certificate) > 0
 }
 
 // callTime is how long Microsoft may take for an answer.

@@ -3,6 +3,10 @@ package teams
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -364,12 +368,16 @@ func TestServices(t *testing.T) {
 func TestOptions(t *testing.T) {
 	good := Account{Name: "shop", AppID: testApp, Secret: secret.New("x"), Cloud: Clouds()["public"]}
 	for name, change := range map[string]func(*Options){
-		"no desk":        func(o *Options) { o.Desk = nil },
-		"no account":     func(o *Options) { o.Accounts = nil },
-		"no name":        func(o *Options) { o.Accounts[0].Name = "" },
-		"no app id":      func(o *Options) { o.Accounts[0].AppID = "" },
-		"no secret":      func(o *Options) { o.Accounts[0].Secret = secret.String{} },
-		"both":           func(o *Options) { o.Accounts[0].Certificate = certified(t) },
+		"no desk":    func(o *Options) { o.Desk = nil },
+		"no account": func(o *Options) { o.Accounts = nil },
+		"no name":    func(o *Options) { o.Accounts[0].Name = "" },
+		"no app id":  func(o *Options) { o.Accounts[0].AppID = "" },
+		"no secret":  func(o *Options) { o.Accounts[0].Secret = secret.String{} },
+		"both":       func(o *Options) { o.Accounts[0].Certificate = certified(t) },
+		"another kind of key": func(o *Options) {
+			key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			o.Accounts[0].Secret, o.Accounts[0].Certificate = secret.String{}, tls.Certificate{PrivateKey: key, Certificate: [][]byte{{1}}}
+		},
 		"no services":    func(o *Options) { o.Accounts[0].Cloud = Clouds()["china"] },
 		"the same twice": func(o *Options) { o.Accounts = append(o.Accounts, o.Accounts[0]) },
 	} {
