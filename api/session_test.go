@@ -19,7 +19,7 @@ func TestSession(t *testing.T) {
 	j := newJudge(t, load(t))
 	client := &http.Client{Transport: j, Timeout: time.Minute}
 	up := upstream(t)
-	away := newAway(t)
+	away, kiosk := newAway(t), newKiosk(t)
 	engines := `
 engines:
   - {name: mock, kind: openai, url: ` + up + `, dialect: openai, models: [mock/one]}
@@ -28,7 +28,7 @@ bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
   - ` + shop(away) + `
-channels: {directline: [{name: bots, secret: ` + botSite + `, bot: shop}]}
+` + strings.Replace(kiosk.settings(), "channels: {", "channels: {directline: [{name: bots, secret: "+botSite+", bot: shop}], ", 1) + `
 understanding:
   - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
@@ -46,6 +46,7 @@ understanding:
 	nodeItself(t, open, keyed)
 	directLine(t, open)
 	connector(t, open)
+	channels(t, open, kiosk)
 	guests(t, open)
 
 	if missing := j.unseen(promised); len(missing) > 0 {
@@ -436,6 +437,11 @@ func strangers(t *testing.T, c *caller) {
 	// Who has a key, but not an operator's, publishes and labels nothing.
 	bob.ok(403, "GET", "/api/v1/understanding/unknown", "")
 	bob.ok(403, "POST", "/api/v1/understanding/labels", `{"labels":[{"id":"x","intent":"thanks"}]}`)
+	bob.ok(403, "GET", "/api/v1/channels", "")
+	bob.ok(403, "GET", "/api/v1/channels/letters", "")
+	bob.ok(403, "POST", "/api/v1/channels/webhook/accounts/kiosk/check", "")
+	bob.ok(403, "POST", "/api/v1/channels/letters/webhook.x.1/replay", "")
+	bob.ok(403, "DELETE", "/api/v1/channels/letters/webhook.x.1", "")
 	bob.ok(403, "POST", "/api/v1/understanding/models/cityguide/groups", `{"texts":["x"]}`)
 	bob.ok(403, "POST", "/api/v1/understanding/models/cityguide/activate", `{"version":"configuration"}`)
 	bob.with("Content-Type", "application/zip").ok(403, "PUT", "/api/v1/understanding/models/cityguide", "x")

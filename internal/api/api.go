@@ -17,6 +17,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/health"
@@ -52,6 +53,10 @@ type Options struct {
 	// Channels answer everything below a path such as "/v3/directline/". Each
 	// says itself who may call it, from which origin.
 	Channels map[string]http.Handler
+	// Outlet posts on channels that have to be called, which reach this service by
+	// the address Service. Nil: there are no such channels.
+	Outlet  *channel.Outlet
+	Service string
 	// PageToken makes what the node's own Web Chat page needs to talk by Direct
 	// Line as a user of this API; nil = that channel is off.
 	PageToken func(ctx context.Context, user, conversation string) (any, error)
@@ -176,6 +181,13 @@ func (s *server) routes() http.Handler {
 	handle("POST /api/v1/understanding/models/{app}/groups", s.operator(s.groups))
 	handle("GET /api/v1/understanding/unknown", s.operator(s.unknown))
 	handle("POST /api/v1/understanding/labels", s.operator(s.label))
+	if s.opts.Outlet != nil {
+		handle("GET /api/v1/channels", s.operator(s.accounts))
+		handle("POST /api/v1/channels/{channel}/accounts/{account}/check", s.operator(s.check))
+		handle("GET /api/v1/channels/letters", s.operator(s.letters))
+		handle("POST /api/v1/channels/letters/{letter}/replay", s.operator(s.replay))
+		handle("DELETE /api/v1/channels/letters/{letter}", s.operator(s.drop))
+	}
 	s.luis(mux)
 	none := func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed(mux, r); allow != "" {

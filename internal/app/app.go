@@ -23,6 +23,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/connector"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/cluster"
@@ -73,7 +74,8 @@ type App struct {
 	understanding *understand.Service     // nil: engines answer everything
 	distant       []connector.Bot         // the bots that run elsewhere
 	keys          *connector.Keys         // for them; nil if there are none
-	doors         map[string]http.Handler // what channels send that have to be called, by path
+	outlet        *channel.Outlet         // for channels that have to be called
+	doors         map[string]http.Handler // what those send, by path
 
 	stopping atomic.Bool // this node goes
 	away     atomic.Bool // it was taken out of service
@@ -339,29 +341,24 @@ func (a *App) startChat(ctx context.Context) error {
 	if a.opts.Log != nil {
 		log = a.opts.Log(a.log)
 	}
-	outlet, err := a.newOutlet()
-	if err != nil {
+	if a.outlet, err = channel.NewOutlet(channel.OutletOptions{Values: a.log, Logger: a.lg}); err != nil {
 		return err
 	}
-	o := chat.Options{
+	svc, err := chat.New(chat.Options{
 		Homes: homes, Understanding: a.understanding, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
-		Patience: a.cfg.Patience, Observer: a.metrics, Logger: a.lg,
-	}
-	if outlet != nil {
-		o.Outlet = outlet
-	}
-	svc, err := chat.New(o)
+		Patience: a.cfg.Patience, Outlet: a.outlet, Observer: a.metrics, Logger: a.lg,
+	})
 	if err != nil {
 		return err
 	}
-	if err := a.openCalled(svc, outlet); err != nil {
+	a.chat = svc
+	if err := a.openCalled(); err != nil {
 		return err
 	}
 	if err := svc.Start(ctx); err != nil {
 		return err
 	}
-	a.chat = svc
 	a.onStop("chat", func(ctx context.Context) error { svc.Stop(ctx); return nil })
 	return nil
 }

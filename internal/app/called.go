@@ -5,18 +5,20 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/teams"
-	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/channel/webhook"
+	"github.com/parleyhq/parley/internal/config"
 )
 
 // called is a channel that has to be called: what takes in what it sends, below
-// a path, and brings out what is said.
+// a path, and brings out what bots say.
 type called struct {
 	name, path string
-	on         bool
+	accounts   []string
 	open       func(*channel.Desk) (carrier, error)
 }
 
@@ -26,31 +28,30 @@ type carrier interface {
 	channel.Poster
 }
 
+// calledChannels are all there can be; one without accounts is off.
 func (a *App) calledChannels() []called {
 	return []called{
-		{teams.Name, teams.Base, len(a.cfg.Teams) > 0, a.teams},
+		{webhook.Name, webhook.Base, names(a.cfg.Webhooks, func(w config.Webhook) string { return w.Name }), a.webhooks},
+		{teams.Name, teams.Base, names(a.cfg.Teams, func(t config.Teams) string { return t.Name }), a.teams},
 	}
 }
 
-// newOutlet makes where what bots say leaves for channels that have to be called; nil
-// if there are none.
-func (a *App) newOutlet() (*channel.Outlet, error) {
-	for _, c := range a.calledChannels() {
-		if c.on {
-			return channel.NewOutlet(channel.OutletOptions{Values: a.log, Logger: a.lg})
-		}
+func names[T any](all []T, name func(T) string) []string {
+	out := make([]string, len(all))
+	for i, x := range all {
+		out[i] = name(x)
 	}
-	return nil, nil
+	return out
 }
 
 // openCalled opens the channels that have to be called, before the chat starts.
-func (a *App) openCalled(svc *chat.Service, outlet *channel.Outlet) error {
+func (a *App) openCalled() error {
 	a.doors = map[string]http.Handler{}
 	for _, c := range a.calledChannels() {
-		if !c.on {
+		if len(c.accounts) == 0 {
 			continue
 		}
-		desk, err := channel.New(channel.Options{Name: c.name, Chat: svc, Values: a.log, Region: a.cfg.Region, Observer: a.metrics})
+		desk, err := channel.New(channel.Options{Name: c.name, Chat: a.chat, Values: a.log, Region: a.cfg.Region, Observer: a.metrics})
 		if err != nil {
 			return err
 		}
@@ -58,14 +59,15 @@ func (a *App) openCalled(svc *chat.Service, outlet *channel.Outlet) error {
 		if err != nil {
 			return err
 		}
-		outlet.Add(desk, server)
-		a.doors[c.path+"/"] = server
+		a.outlet.Add(desk, server, c.accounts...)
+		a.doors[strings.TrimSuffix(c.path, "/")+"/"] = server
 	}
 	return nil
 }
 
 // letIn lets in what channels send that have to be called.
 func (a *App) letIn(o *api.Options) {
+	o.Outlet, o.Service = a.outlet, a.service()
 	if o.Channels == nil {
 		o.Channels = map[string]http.Handler{}
 	}
@@ -95,4 +97,12 @@ func (a *App) teams(desk *channel.Desk) (carrier, error) {
 		o.Accounts = append(o.Accounts, account)
 	}
 	return teams.New(o)
+}
+
+func (a *App) webhooks(desk *channel.Desk) (carrier, error) {
+	o := webhook.Options{Desk: desk, Service: a.service(), MaxBody: min(a.cfg.Limits.Body, 256<<10), Logger: a.lg}
+	for _, w := range a.cfg.Webhooks {
+		o.Accounts = append(o.Accounts, webhook.Account{Name: w.Name, Bot: w.Bot, URL: w.URL, Secret: w.Secret, Previous: w.Previous, Private: w.Private, Pace: w.Pace})
+	}
+	return webhook.New(o)
 }

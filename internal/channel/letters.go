@@ -33,6 +33,42 @@ type Letter struct {
 
 const deadKeys = "dead"
 
+// Account is one of those that a channel which has to be called is set up for.
+type Account struct {
+	Channel string `json:"channel"`
+	Account string `json:"account"`
+}
+
+// Accounts lists them, by name.
+func (o *Outlet) Accounts() []Account {
+	out := []Account{}
+	for name, w := range o.ways {
+		for _, a := range w.accounts {
+			out = append(out, Account{name, a})
+		}
+	}
+	slices.SortFunc(out, func(a, b Account) int {
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Account, b.Account))
+	})
+	return out
+}
+
+// Check tries whether the way to an account's other side and back is free.
+// service is the address by which that reaches this service.
+func (o *Outlet) Check(ctx context.Context, a Account, service string) ([]Finding, error) {
+	w := o.ways[a.Channel]
+	if !slices.Contains(w.accounts, a.Account) {
+		return nil, fault.New(fault.NotFound, "the configuration has no account %q of the channel %q", a.Account, a.Channel)
+	}
+	c, ok := w.post.(Checker)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "the channel %s can't be tried from here", a.Channel)
+	}
+	ctx, cancel := context.WithTimeout(ctx, postTime)
+	defer cancel()
+	return c.Check(ctx, a.Account, service), nil
+}
+
 // ID names a letter.
 func (l Letter) ID() string {
 	return l.Channel + "." + l.Conversation + "." + strconv.FormatUint(l.Pos, 10)
@@ -52,6 +88,9 @@ func (o *Outlet) keep(ctx context.Context, l Letter) error {
 // Letters lists the dead letters of a channel, "" = of all, oldest first.
 func (o *Outlet) Letters(ctx context.Context, channel string) ([]Letter, error) {
 	below := deadKeys
+	if strings.ContainsFunc(channel, func(r rune) bool { return r < 'a' || r > 'z' }) {
+		return nil, fault.New(fault.Invalid, "%q is no channel", channel)
+	}
 	if channel != "" {
 		below += "." + channel
 	}
@@ -59,7 +98,7 @@ func (o *Outlet) Letters(ctx context.Context, channel string) ([]Letter, error) 
 	if err != nil {
 		return nil, err
 	}
-	var out []Letter
+	out := []Letter{}
 	for _, key := range keys {
 		l, _, err := o.letter(ctx, strings.TrimPrefix(key, deadKeys+"."))
 		if fault.Is(err, fault.NotFound) {

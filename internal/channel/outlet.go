@@ -40,8 +40,9 @@ type Outlet struct {
 
 // way is one channel's.
 type way struct {
-	desk *Desk
-	post Poster
+	desk     *Desk
+	post     Poster
+	accounts []string
 }
 
 // NewOutlet makes one without channels.
@@ -58,9 +59,11 @@ func NewOutlet(o OutletOptions) (*Outlet, error) {
 	return &Outlet{opts: o, lg: o.Logger.With("part", "outlet"), ways: map[string]way{}}, nil
 }
 
-// Add has a desk's channel carried by a poster. All are added before the chat
+// Add has a desk's channel carried by a poster, for some accounts. All are added before the chat
 // starts that has this outlet.
-func (o *Outlet) Add(d *Desk, p Poster) { o.ways[d.opts.Name] = way{d, p} }
+func (o *Outlet) Add(d *Desk, p Poster, accounts ...string) {
+	o.ways[d.opts.Name] = way{d, p, accounts}
+}
 
 // Carries satisfies chat.Outlet.
 func (o *Outlet) Carries(channel string) bool {

@@ -39,6 +39,7 @@ type Config struct {
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
 	Teams      []Teams  // bots in Microsoft Teams; empty: the channel is off
+	Webhooks   []Webhook
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
@@ -401,6 +402,7 @@ func (l *loader) finish(c *Config) {
 	l.finishNodes(c)
 	l.finishSites(c)
 	l.finishTeams(c)
+	l.finishWebhooks(c)
 	l.finishWidget(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {

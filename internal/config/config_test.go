@@ -302,6 +302,7 @@ func TestPrintIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := append(home, "PARLEY_LAPTOP_KEY=pk_0123456789abcdefghij", "OPENAI_API_KEY=sk-hush-hush", "DESK_TEAMS_SECRET=hush~hush")
+	env = append(env, "KIOSK_SECRET=whsec_c2staHVzaC1odXNoLXNrLWh1c2gtaHVzaC1zaw==")
 	c, err := Parse("parley.yaml", example, env)
 	if err != nil {
 		t.Fatal(err)
@@ -310,12 +311,12 @@ func TestPrintIsReadAgain(t *testing.T) {
 	if err := c.Print(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, hidden := range []string{"pk_0123456789", "sk-hush", string(c.Keys[0].Hash)} {
+	for _, hidden := range []string{"pk_0123456789", "sk-hush", "whsec_", string(c.Keys[0].Hash)} {
 		if strings.Contains(out.String(), hidden) {
 			t.Errorf("%q is printed:\n%s", hidden, out.String())
 		}
 	}
-	again, err := Parse("printed", []byte(strings.ReplaceAll(out.String(), secret.Redacted, "a-secret-of-enough-length")), home)
+	again, err := Parse("printed", []byte(strings.ReplaceAll(out.String(), secret.Redacted, "whsec_YS1zZWNyZXQtb2YtZW5vdWdoLWxlbmd0aA==")), home)
 	var ps Problems
 	if errors.As(err, &ps) && len(ps) == 1 && strings.Contains(ps[0].Text, "same key stands here twice") {
 		err = nil // all redacted keys read back alike
