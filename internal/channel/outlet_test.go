@@ -197,6 +197,7 @@ func (n *node) Deliver(t *testing.T, conv string, m channeltest.Message) error {
 func TestPosting(t *testing.T) {
 	for _, pace := range []time.Duration{0, 100 * time.Millisecond} {
 		t.Run(fmt.Sprint("pace ", pace), func(t *testing.T) {
+			t.Parallel()
 			channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
 				log, b, death := openLog(t), newBoard(t, pace), channeltest.NewDeath()
 				slow := demo.Canned(demo.CannedOptions{Prefill: 10 * time.Second, Answer: func(lm.Request) string { return "late" }})
@@ -240,7 +241,7 @@ func (b *board) want(conv string, want ...string) {
 
 // long is an engine whose answers grow for seconds.
 func long() lm.Engine {
-	return demo.Canned(demo.CannedOptions{Delay: 20 * time.Millisecond, Answer: func(lm.Request) string { return strings.Repeat("word ", 80) + "end." }})
+	return demo.Canned(demo.CannedOptions{Delay: 20 * time.Millisecond, Answer: func(lm.Request) string { return strings.Repeat("word ", 40) + "end." }})
 }
 
 // An answer is shown while it grows. The node that shows it dies, and another
@@ -252,6 +253,7 @@ func TestGrowing(t *testing.T) {
 		"the node goes in peace": func(n *node) { n.chat.Stop(t.Context()) },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			log, b := openLog(t), newBoard(t, 50*time.Millisecond)
 			x := start(t, log, "x", b, long(), channeltest.NewDeath())
 			conv := x.Begin(t)
@@ -286,6 +288,7 @@ func TestGrowing(t *testing.T) {
 // What a bot says that runs elsewhere goes out without a turn, and so does what
 // it changes and takes back.
 func TestSpoken(t *testing.T) {
+	t.Parallel()
 	log, b := openLog(t), newBoard(t, 0)
 	x := start(t, log, "x", b, demo.Echo("echo"), channeltest.NewDeath())
 	y := start(t, log, "y", b, demo.Echo("echo"), channeltest.NewDeath())
@@ -322,6 +325,7 @@ func TestSpoken(t *testing.T) {
 
 // Nothing goes out of a conversation that was deleted meanwhile.
 func TestDeleted(t *testing.T) {
+	t.Parallel()
 	b := newBoard(t, 0)
 	slow := demo.Canned(demo.CannedOptions{Prefill: time.Second, Answer: func(lm.Request) string { return "late" }})
 	x := start(t, openLog(t), "x", b, slow, channeltest.NewDeath())
@@ -341,6 +345,7 @@ func TestDeleted(t *testing.T) {
 // Who says that it is not well is asked again, and not for ever. Nothing
 // overtakes what it would not have.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	b := newBoard(t, 0)
 	var mu sync.Mutex // guards down, doubts
 	down, doubts := error(fault.New(fault.Unavailable, "the board is away")), 0
@@ -395,6 +400,7 @@ func TestRefused(t *testing.T) {
 // All nodes find one conversation under one name, also when they look for it at
 // the same moment; and a new one when that was deleted.
 func TestPlace(t *testing.T) {
+	t.Parallel()
 	log, b := openLog(t), newBoard(t, 0)
 	x := start(t, log, "x", b, demo.Echo("echo"), channeltest.NewDeath())
 	y := start(t, log, "y", b, demo.Echo("echo"), channeltest.NewDeath())
@@ -434,6 +440,7 @@ func TestPlace(t *testing.T) {
 
 // What came in part is gone on with, also by another worker.
 func TestPieces(t *testing.T) {
+	t.Parallel()
 	log, b := openLog(t), newBoard(t, 0)
 	var mu sync.Mutex // guards refs
 	var refs []string
@@ -473,6 +480,7 @@ func TestPieces(t *testing.T) {
 // A person over there may want no more of an answer. While it is written and
 // not shown, it is shown that it is.
 func TestUnwanted(t *testing.T) {
+	t.Parallel()
 	b := newBoard(t, 50*time.Millisecond)
 	stopped, typed := make(chan struct{}), make(chan struct{}, 16)
 	b.before = func(p channel.Post) (string, error) {

@@ -56,14 +56,21 @@ type Posting struct {
 
 // RunPosting runs the suite for a channel that has to be called.
 func RunPosting(t *testing.T, open func(t *testing.T) Posting) {
-	t.Run("a delivery that is repeated is answered once", func(t *testing.T) { postedOnce(t, open(t)) })
-	t.Run("what is posted is in the order of the log", func(t *testing.T) { postedInOrder(t, open(t)) })
-	t.Run("a delivery is answered before the bot is done", func(t *testing.T) { takenInTime(t, open(t)) })
-	t.Run("what is not to be trusted is refused", func(t *testing.T) { refusedToPost(t, open(t)) })
-	t.Run("a flood is refused and the others are served", func(t *testing.T) { floodOfPosts(t, open(t)) })
-	t.Run("who says wait is waited for, and nothing overtakes", func(t *testing.T) { limited(t, open(t)) })
-	t.Run("a node that dies between posting and noting loses nothing", func(t *testing.T) { dies(t, open(t)) })
-	t.Run("what is refused for good can be seen and posted again", func(t *testing.T) { deadLetters(t, open(t)) })
+	for name, test := range map[string]func(*testing.T, Posting){
+		"a delivery that is repeated is answered once":              postedOnce,
+		"what is posted is in the order of the log":                 postedInOrder,
+		"a delivery is answered before the bot is done":             takenInTime,
+		"what is not to be trusted is refused":                      refusedToPost,
+		"a flood is refused and the others are served":              floodOfPosts,
+		"who says wait is waited for, and nothing overtakes":        limited,
+		"a node that dies between posting and noting loses nothing": dies,
+		"what is refused for good can be seen and posted again":     deadLetters,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they wait more than they do
+			test(t, open(t))
+		})
+	}
 }
 
 // Death has a node die at the worst moment: when it has posted something and
@@ -149,7 +156,7 @@ func postedOnce(t *testing.T, h Posting) {
 func postedInOrder(t *testing.T, h Posting) {
 	conv := h.Doors[1].Begin(t)
 	var want []string
-	for i := range 20 {
+	for i := range 12 {
 		want = append(want, fmt.Sprintf("message %d.", i))
 		deliver(t, h.Doors[i%2], conv, fmt.Sprint(i), want[i])
 	}
@@ -207,7 +214,7 @@ func limited(t *testing.T, h Posting) {
 	conv := h.Doors[0].Begin(t)
 	deliver(t, h.Doors[0], conv, "0", "before it.")
 	posted(t, h, conv, 1)
-	const pause = 2 * time.Second
+	const pause = time.Second
 	began := time.Now()
 	h.Platform.Limit(pause)
 	want := []string{"before it."}

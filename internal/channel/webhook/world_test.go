@@ -303,6 +303,7 @@ func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
 func TestChannel(t *testing.T) {
 	for _, pace := range []time.Duration{0, 100 * time.Millisecond} {
 		t.Run(fmt.Sprint("pace ", pace), func(t *testing.T) {
+			t.Parallel()
 			channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
 				log, p, death := openLog(t), newProgram(t), channeltest.NewDeath()
 				slow := demo.Canned(demo.CannedOptions{Prefill: 10 * time.Second, Answer: func(lm.Request) string { return "late" }})
