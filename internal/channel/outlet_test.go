@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,6 +135,16 @@ func (b *board) all() []channel.Post {
 	return append([]channel.Post(nil), b.posts...)
 }
 
+// forgetful is the log of a node that is late: it extends no lease.
+type forgetful struct{ *eventlog.Log }
+
+func (f forgetful) Leases(ctx context.Context, home string, limit int, each func(event.Lease)) error {
+	return f.Log.Leases(ctx, home, limit, func(x event.Lease) {
+		x.Extend = func() error { return nil }
+		each(x)
+	})
+}
+
 // node brings what is said to a board.
 type node struct {
 	t      *testing.T
@@ -147,6 +158,12 @@ const owner = "board-x"
 
 func start(t *testing.T, log *eventlog.Log, name string, b *board, e lm.Engine, death *channeltest.Death) *node {
 	t.Helper()
+	return startOn(t, log, log, name, b, e, death)
+}
+
+// startOn is start with something between the node's chat and the log.
+func startOn(t *testing.T, log *eventlog.Log, through chat.Log, name string, b *board, e lm.Engine, death *channeltest.Death) *node {
+	t.Helper()
 	n := &node{t: t}
 	n.halt = sync.OnceFunc(func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -158,7 +175,7 @@ func start(t *testing.T, log *eventlog.Log, name string, b *board, e lm.Engine, 
 		t.Fatal(err)
 	}
 	if n.chat, err = chat.New(chat.Options{
-		Log: death.Log(log, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet,
+		Log: death.Log(through, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet,
 		Bots: []chat.Bot{{ID: "bot", Name: "Bot"}, {ID: "away", Name: "Away"}},
 	}); err != nil {
 		t.Fatal(err)
@@ -521,4 +538,47 @@ func TestUnwanted(t *testing.T) {
 			t.Fatalf("the turn is %s", state)
 		}
 	}
+}
+
+// A worker that only seems dead comes back in the middle of a call. Another one
+// has posted in doubt what it had in hand; the log believes that one.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	log, b := openLog(t), newBoard(t, 0)
+	held, release := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	b.before = func(channel.Post) (string, error) {
+		if calls.Add(1) == 1 {
+			close(held)
+			<-release
+		}
+		return "", nil
+	}
+	x := startOn(t, log, forgetful{log}, "x", b, demo.Echo("echo"), channeltest.NewDeath())
+	conv, err := x.desk.Place(t.Context(), "place", channel.Start{Owner: owner, Bot: "away"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.chat.Submit(t.Context(), chat.Message{ // no turn: nothing but what the bot says goes out
+		Owner: owner, Conversation: conv, Open: true,
+		Activity: activity.Activity{Type: activity.TypeTyping, ChannelData: []byte(`{"board":{"place":1}}`)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	pos, err := x.desk.Speak(t.Context(), chat.Spoken{Bot: "away", Conversation: conv, Activity: activity.Activity{Type: activity.TypeMessage, Text: "hello"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-held
+	y := start(t, log, "y", b, demo.Echo("echo"), channeltest.NewDeath())
+	b.want(conv, "hello")
+	if posts := b.all(); !posts[0].Doubt {
+		t.Error("what may be there was posted again without doubt")
+	}
+	close(release)
+	b.want(conv, "hello", "hello")
+	if err := y.desk.Change(t.Context(), chat.Spoken{Bot: "away", Conversation: conv, Activity: activity.Activity{Type: activity.TypeMessage, Text: "good bye"}}, pos); err != nil {
+		t.Fatal(err)
+	}
+	b.want(conv, "good bye", "hello")
 }
