@@ -450,6 +450,12 @@ func TestPlace(t *testing.T) {
 	if _, err := x.chat.Delete(t.Context(), owner, conv); err != nil {
 		t.Fatal(err)
 	}
+	for { // until the other node has heard of it
+		if _, err := y.desk.Look(t.Context(), owner, conv); err != nil {
+			break
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 	if again := find(owner); again == conv {
 		t.Error("a deleted conversation was found")
 	}

@@ -178,7 +178,10 @@ func (n call) replayLetters(ctx context.Context, drop bool) error {
 	}
 	wrong := false
 	for _, id := range ids {
-		why, err := "", error(nil)
+		var (
+			why string
+			err error
+		)
 		if drop {
 			err = n.client.DropLetter(ctx, id)
 		} else {

@@ -182,7 +182,7 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request) error {
 		return wire.WriteJSON(w, http.StatusOK, map[string]string{"type": "pong"})
 	}
 	owner := Owner(a.Name)
-	conv, err := s.opts.Desk.Place(r.Context(), to.Conversation, channel.Start{Owner: owner, Bot: a.Bot, User: act.From.ID})
+	conv, err := s.opts.Desk.Place(r.Context(), to.Conversation, channel.Start{Owner: owner, Bot: a.Bot, User: act.From.ID, Data: act.ChannelData})
 	if err != nil {
 		return err
 	}
