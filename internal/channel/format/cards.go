@@ -2,6 +2,7 @@ package format
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 )
 
@@ -52,7 +53,8 @@ func (b Button) Said() (said string, back json.RawMessage) {
 
 // Web reports whether an address is one that people open.
 func Web(u string) bool {
-	return (strings.HasPrefix(u, "https://") || strings.HasPrefix(u, "http://")) && !strings.ContainsAny(u, " \n\r\t<>\"")
+	p, err := url.Parse(u)
+	return err == nil && (p.Scheme == "https" || p.Scheme == "http") && p.Hostname() != "" && !strings.ContainsAny(u, " \n\r\t<>\"")
 }
 
 // File is an attachment that is no card.

@@ -91,8 +91,22 @@ func quoted(mark string) func(string) string {
 	return func(s string) string { return mark + strings.ReplaceAll(s, "\n", "\n"+mark) }
 }
 
+// atOnce is how much markdown is read as one, in characters. Reading takes
+// time by the square of the length, and worse, when a text is made for that.
+const atOnce = 8000
+
 // Render writes markdown in the dialect.
 func (d Dialect) Render(markdown string) string {
+	var out []string
+	for _, part := range Split(markdown, atOnce) {
+		if s := d.render(part); s != "" {
+			out = append(out, s)
+		}
+	}
+	return strings.Join(out, "\n\n")
+}
+
+func (d Dialect) render(markdown string) string {
 	src := []byte(strings.ToValidUTF8(markdown, "\uFFFD"))
 	parser := goldmark.New(goldmark.WithExtensions(extension.Strikethrough, extension.Table, extension.TaskList)).Parser()
 	r := renderer{d: d, src: src}
