@@ -102,6 +102,7 @@ func Rooms() []Room {
 
 		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
 		{"internal/channel/connector", Adapter, "the Bot Framework's connector over HTTP, and its tokens"},
+		{"internal/channel/slack", Adapter, "Slack's Events API and Web API"},
 		{"internal/channel/webhook", Adapter, "signed JSON over HTTP, both ways"},
 		{"internal/channel/teams", Adapter, "Microsoft Teams over the Bot Framework, from the bot's end"},
 
@@ -146,6 +147,7 @@ func Owners() []Owner {
 		{Import: "go.yaml.in/yaml/v4", Rooms: []string{"internal/config", "internal/yamlfile", "internal/edge/alone"}},
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline", "test/bench/directline"}, Tests: true},
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline"}, Tests: true},
+		{Import: "github.com/slack-go/slack", Rooms: []string{"internal/channel/slack"}},
 		{Import: "github.com/yuin/goldmark", Rooms: []string{"internal/channel/format"}},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
