@@ -9,6 +9,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/slack"
 	"github.com/parleyhq/parley/internal/channel/teams"
 	"github.com/parleyhq/parley/internal/channel/webhook"
 	"github.com/parleyhq/parley/internal/config"
@@ -32,6 +33,7 @@ type carrier interface {
 func (a *App) calledChannels() []called {
 	return []called{
 		{webhook.Name, webhook.Base, names(a.cfg.Webhooks, func(w config.Webhook) string { return w.Name }), a.webhooks},
+		{slack.Name, slack.Base, names(a.cfg.Slack, func(x config.Slack) string { return x.Name }), a.slack},
 		{teams.Name, teams.Base, names(a.cfg.Teams, func(t config.Teams) string { return t.Name }), a.teams},
 	}
 }
@@ -105,4 +107,12 @@ func (a *App) webhooks(desk *channel.Desk) (carrier, error) {
 		o.Accounts = append(o.Accounts, webhook.Account{Name: w.Name, Bot: w.Bot, URL: w.URL, Secret: w.Secret, Previous: w.Previous, Private: w.Private, Pace: w.Pace})
 	}
 	return webhook.New(o)
+}
+
+func (a *App) slack(desk *channel.Desk) (carrier, error) {
+	o := slack.Options{Desk: desk, API: a.cfg.SlackAPI, Public: a.cfg.Service, Logger: a.lg}
+	for _, x := range a.cfg.Slack {
+		o.Accounts = append(o.Accounts, slack.Account{Name: x.Name, Team: x.Team, Signing: x.Signing, Token: x.Token, Bot: x.Bot})
+	}
+	return slack.New(o)
 }

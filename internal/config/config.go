@@ -38,6 +38,8 @@ type Config struct {
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
+	Slack      []Slack  // apps in Slack; empty: the channel is off
+	SlackAPI   string   // where Slack's Web API is; "" = slack.com
 	Teams      []Teams  // bots in Microsoft Teams; empty: the channel is off
 	Webhooks   []Webhook
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
@@ -401,6 +403,7 @@ func (l *loader) finish(c *Config) {
 	l.finishKeys(c)
 	l.finishNodes(c)
 	l.finishSites(c)
+	l.finishSlack(c)
 	l.finishTeams(c)
 	l.finishWebhooks(c)
 	l.finishWidget(c)

@@ -218,7 +218,11 @@ func (s *Server) take(ctx context.Context, acc *account, p place, a activity.Act
 	if !p.sound() {
 		return errOdd
 	}
-	start := channel.Start{Owner: Owner(acc.Name), Bot: acc.Bot}
+	data, err := json.Marshal(map[string]place{Name: p})
+	if err != nil {
+		return err
+	}
+	start := channel.Start{Owner: Owner(acc.Name), Bot: acc.Bot, Data: data}
 	switch {
 	case p.direct():
 		start.User = p.User
@@ -229,10 +233,7 @@ func (s *Server) take(ctx context.Context, acc *account, p place, a activity.Act
 	if err != nil {
 		return err
 	}
-	a.From = &activity.Account{ID: p.User, Role: "user"}
-	if a.ChannelData, err = json.Marshal(map[string]place{Name: p}); err != nil {
-		return err
-	}
+	a.From, a.ChannelData = &activity.Account{ID: p.User, Role: "user"}, data
 	_, err = s.opts.Desk.Take(ctx, channel.Inbound{Conversation: conv, Owner: start.Owner, Activity: a, Key: key})
 	if fault.Is(err, fault.Conflict) {
 		return nil // the delivery was taken before, and says something else by now: it was edited meanwhile
