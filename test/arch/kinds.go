@@ -105,6 +105,7 @@ func Rooms() []Room {
 		{"internal/channel/slack", Adapter, "Slack's Events API and Web API"},
 		{"internal/channel/webhook", Adapter, "signed JSON over HTTP, both ways"},
 		{"internal/channel/teams", Adapter, "Microsoft Teams over the Bot Framework, from the bot's end"},
+		{"internal/channel/messenger", Adapter, "webhooks of Meta's Messenger Platform, and its Send API"},
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},
@@ -121,6 +122,7 @@ func Rooms() []Room {
 		{"internal/store/storetest", Suite, ""},
 		{"internal/lm/lmtest", Suite, ""},
 		{"internal/channel/channeltest", Suite, ""},
+		{"internal/channel/messenger/graphtest", Suite, "Meta's side, by the rules that Meta has published"},
 
 		{"api", Check, "the description of the API and its judge"},
 		{"test/...", Check, ""},

@@ -1,0 +1,200 @@
+package messenger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/fault"
+)
+
+// window is how long after a person wrote a page may write to them.
+const window = 24 * time.Hour
+
+// Pace satisfies channel.Poster. An answer is shown when it is whole; while it
+// grows, Messenger shows for 20 s at a time that somebody is writing.
+func (s *Server) Pace() time.Duration { return 15 * time.Second }
+
+// to is a person, as a page knows them.
+type to struct {
+	*page
+	user string
+	mid  string // the newest that they wrote; "" = it has no name
+}
+
+// Post satisfies channel.Poster.
+//
+// A long answer is several messages, and the Send API takes each for itself.
+// When one of them fails, those before it have arrived: the ref that comes with
+// the error says so, and given back it makes the next try go on behind them.
+func (s *Server) Post(ctx context.Context, p channel.Post) (ref string, err error) {
+	a := p.Item.Activity
+	if !a.FromBot() || a.Type != activity.TypeMessage && a.Type != activity.TypeTyping {
+		return p.Ref, nil // nothing that Messenger could show, or take back
+	}
+	who, err := s.address(p)
+	if err != nil {
+		return p.Ref, err
+	}
+	if a.Type == activity.TypeTyping {
+		s.typing(ctx, who, p)
+		return p.Ref, nil
+	}
+	if !p.LastAt.IsZero() && s.opts.Now().Sub(p.LastAt) >= window {
+		return p.Ref, errWindow
+	}
+	pieces := render(a, s.opts.Service)
+	if len(pieces) == 0 {
+		return p.Ref, fault.New(fault.Unsupported, "there is nothing in this that Messenger can show: no text, no card and no file with an address")
+	}
+	done := reached(p.Ref)
+	if p.Doubt {
+		done = max(done, s.arrived(ctx, who, p, pieces))
+	}
+	kind := "UPDATE"
+	if p.Item.ReplyTo > 0 {
+		kind = "RESPONSE"
+	}
+	for i := min(done, len(pieces)); i < len(pieces); i++ {
+		var got struct {
+			MID string `json:"message_id"`
+		}
+		err := s.send(ctx, who, map[string]any{"messaging_type": kind, "message": pieces[i]}, &got)
+		if err != nil {
+			return behind(i, len(pieces), err)
+		}
+		ref = got.MID
+	}
+	return ref, nil
+}
+
+// address finds who is meant, by what was put there when they wrote.
+func (s *Server) address(p channel.Post) (to, error) {
+	var in struct{ Messenger data }
+	if p.Last == nil || json.Unmarshal(p.Last.ChannelData, &in) != nil || in.Messenger.User == "" {
+		return to{}, fault.New(fault.NotFound, "nobody has written in this conversation by Messenger, so there is nobody to write to")
+	}
+	at := s.pages[in.Messenger.Page]
+	if at == nil {
+		return to{}, fault.New(fault.NotFound, "the configuration does not name page %s (any more): add it under channels.messenger and replay this", in.Messenger.Page)
+	}
+	return to{at, in.Messenger.User, in.Messenger.MID}, nil
+}
+
+func (s *Server) send(ctx context.Context, who to, what map[string]any, out any) error {
+	what["recipient"] = map[string]string{"id": who.user}
+	return s.graph.call(ctx, who.page, http.MethodPost, "/me/messages", nil, what, out)
+}
+
+// typing shows that the message was read and somebody writes. It is for the
+// moment: what fails is not tried again.
+func (s *Server) typing(ctx context.Context, who to, p channel.Post) {
+	acts := []string{"typing_on"}
+	if st := p.Item.Stream; st == nil || st.First {
+		acts = []string{"mark_seen", "typing_on"}
+	}
+	for _, act := range acts {
+		var got struct{}
+		if err := s.send(ctx, who, map[string]any{"sender_action": act}, &got); err != nil {
+			s.lg.Debug("that somebody is writing could not be shown", "page", who.ID, "err", err)
+			return
+		}
+	}
+}
+
+// reached reads how many pieces of an item arrived before a try failed.
+func reached(ref string) (n int) {
+	if _, err := fmt.Sscanf(ref, partly, &n); err != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
+// partly is the ref of an item of which some pieces have arrived. No message's
+// own name has a space in it.
+const partly = "arrived %d"
+
+// behind says what an error means that comes after some pieces have arrived: no
+// longer that nothing did.
+func behind(done, of int, err error) (ref string, _ error) {
+	if done == 0 {
+		return "", err
+	}
+	ref = fmt.Sprintf(partly, done)
+	code := fault.CodeOf(err)
+	if code == fault.Unavailable || code == fault.Limited {
+		code = fault.Internal
+	}
+	return ref, fault.Wrap(err, code, "%d of %d messages have arrived, then: %s", done, of, fault.MessageOf(err)).After(fault.RetryAfterOf(err))
+}
+
+// arrived asks which of an item's pieces are there already. The Send API takes
+// no name for a message, but a page can read its conversations: what it said
+// since the person wrote last is held against the pieces. Where reading is not
+// allowed, nothing is known, and they are sent again: twice is better than
+// never.
+func (s *Server) arrived(ctx context.Context, who to, p channel.Post, pieces []piece) int {
+	var in struct {
+		Data []struct {
+			Messages struct{ Data []said }
+		}
+	}
+	query := url.Values{"platform": {"messenger"}, "user_id": {who.user}, "fields": {"messages.limit(25){id,message,from,created_time}"}}
+	if err := s.graph.call(ctx, who.page, http.MethodGet, "/me/conversations", query, nil, &in); err != nil {
+		s.lg.Warn("it can't be found out whether a message has arrived; it is sent again", "page", who.ID, "err", err)
+		return 0
+	}
+	if len(in.Data) == 0 {
+		return 0
+	}
+	return matched(since(in.Data[0].Messages.Data, who, p.LastAt), pieces)
+}
+
+// said is a message as the Conversations API has it.
+type said struct {
+	ID      string
+	Message string
+	From    struct{ ID string }
+	Created string `json:"created_time"`
+}
+
+// since returns what the page said after the person's newest message, the
+// oldest first. all has the newest first.
+func since(all []said, who to, at time.Time) []string {
+	end := slices.IndexFunc(all, func(m said) bool { return who.mid != "" && m.ID == who.mid })
+	if end < 0 {
+		end = slices.IndexFunc(all, func(m said) bool {
+			created, err := time.Parse("2006-01-02T15:04:05-0700", m.Created)
+			return err != nil || created.Before(at.Truncate(time.Second))
+		})
+	}
+	if end < 0 {
+		end = len(all)
+	}
+	var out []string
+	for _, m := range slices.Backward(all[:end]) {
+		if m.From.ID == who.ID {
+			out = append(out, m.Message)
+		}
+	}
+	return out
+}
+
+// matched returns how many of the pieces, from the first on, are among what
+// was said, in this order. One without text is anything without text.
+func matched(there []string, pieces []piece) int {
+	done := 0
+	for _, text := range there {
+		if done < len(pieces) && strings.Join(strings.Fields(text), " ") == strings.Join(strings.Fields(pieces[done].Text), " ") {
+			done++
+		}
+	}
+	return done
+}
