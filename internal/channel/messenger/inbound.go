@@ -120,8 +120,7 @@ func (s *Server) take(ctx context.Context, a *account, events []event) error {
 		lines = map[string][]event{}
 	)
 	for _, e := range events {
-		p := s.pages[e.page]
-		if p == nil || p.by != a {
+		if to := s.pages[e.page]; to == nil || to.AppSecret != a.AppSecret {
 			s.opts.Desk.Observer().Refused(Name, string(fault.NotFound))
 			s.lg.Warn("an event is of a page that the configuration does not name; it is left out", "account", a.Name, "page", e.page)
 			continue
@@ -142,7 +141,7 @@ func (s *Server) take(ctx context.Context, a *account, events []event) error {
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			if err := s.line(ctx, a, who, lines[who]); err != nil {
+			if err := s.line(ctx, who, lines[who]); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				if first == nil || fault.RetryAfterOf(err) > fault.RetryAfterOf(first) {
@@ -157,7 +156,8 @@ func (s *Server) take(ctx context.Context, a *account, events []event) error {
 
 // line takes what one person did. What can never be taken is left out: Meta
 // would send it for hours, and all that came with it.
-func (s *Server) line(ctx context.Context, a *account, who string, events []event) error {
+func (s *Server) line(ctx context.Context, who string, events []event) error {
+	a := s.pages[events[0].page]
 	for _, e := range events {
 		err := s.one(ctx, a, who, &e)
 		if fault.Is(err, fault.NotFound) { // deleted just now: then it begins anew

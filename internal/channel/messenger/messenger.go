@@ -31,28 +31,22 @@ const Name = "messenger"
 // Base is the path below which an account's webhook lies, by the account's name.
 const Base = "/channels/messenger/"
 
-// The defaults of Options.
-const (
-	defaultGraph   = "https://graph.facebook.com"
-	defaultVersion = "v25.0"
-)
+const defaultGraph = "https://graph.facebook.com/v25.0"
 
-// Account is an app at Meta, with the pages that it answers for.
+// Account is a page that people write to, and the app at Meta that answers for
+// it. Several pages may have the same app: its one webhook, at the address of
+// any of them, brings what people write to all of them.
 type Account struct {
 	Name        string
 	Bot         string        // who answers; "" = the default one
 	AppSecret   secret.String // signs what Meta sends, and proves what we send
 	VerifyToken secret.String // what Meta shows when the webhook is set up
-	Pages       []Page
+	Page        string        // its id
+	Token       secret.String // the page's access token
+	Graph       string        // address of Meta's Graph with its version; "" = the one that this was made for
 	// Greeting is what the bot says to whoever presses Get Started; "" = that
 	// press is a message like others.
 	Greeting string
-}
-
-// Page is where people write to.
-type Page struct {
-	ID    string
-	Token secret.String // the page's access token
 }
 
 // Desk is what of a channel.Desk is needed.
@@ -67,8 +61,6 @@ type Desk interface {
 type Options struct {
 	Desk     Desk
 	Accounts []Account
-	Graph    string // address of Meta's Graph; "" = its own
-	Version  string // of the Graph; "" = the one that this was made for
 	Service  string // address under which Meta finds files that we keep; "" = it finds none
 
 	MaxBody int64 // bytes of one delivery; 0 = 4 MiB
@@ -82,32 +74,21 @@ type Server struct {
 	opts     Options
 	lg       *slog.Logger
 	accounts map[string]*account // by name
-	pages    map[string]*page    // by id
-	graph    *graph
+	pages    map[string]*account // by the page's id
+	client   *http.Client
 	mux      *http.ServeMux
 }
 
 type account struct {
 	Account
 	verify [sha256.Size]byte // digest of the verify token
-}
-
-type page struct {
-	Page
-	by    *account
-	proof string // that whoever has the token has the app's secret too
+	proof  string            // that whoever has the page's token has the app's secret too
 }
 
 // New checks the options.
 func New(o Options) (*Server, error) {
 	if o.Desk == nil || len(o.Accounts) == 0 {
 		return nil, errors.New("messenger: Desk and Accounts are required")
-	}
-	if o.Graph == "" {
-		o.Graph = defaultGraph
-	}
-	if o.Version == "" {
-		o.Version = defaultVersion
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 4 << 20
@@ -118,14 +99,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	u, err := url.Parse(strings.TrimRight(o.Graph, "/"))
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" {
-		return nil, errors.New("messenger: Graph must be an address like " + defaultGraph)
-	}
-	s := &Server{
-		opts: o, lg: o.Logger.With("part", Name), accounts: map[string]*account{}, pages: map[string]*page{},
-		graph: newGraph(u.String() + "/" + o.Version),
-	}
+	s := &Server{opts: o, lg: o.Logger.With("part", Name), accounts: map[string]*account{}, pages: map[string]*account{}, client: newClient()}
 	for _, a := range o.Accounts {
 		if err := s.add(a); err != nil {
 			return nil, err
@@ -139,24 +113,24 @@ func New(o Options) (*Server, error) {
 
 func (s *Server) add(a Account) error {
 	switch {
-	case a.Name == "" || a.AppSecret.Empty() || a.VerifyToken.Empty() || len(a.Pages) == 0:
-		return errors.New("messenger: every account needs a name, an app secret, a verify token and a page")
+	case a.Name == "" || a.AppSecret.Empty() || a.VerifyToken.Empty() || a.Page == "" || a.Token.Empty():
+		return errors.New("messenger: every account needs a name, an app secret, a verify token, a page and its token")
 	case s.accounts[a.Name] != nil:
 		return errors.New("messenger: two accounts have the name " + a.Name)
+	case s.pages[a.Page] != nil:
+		return errors.New("messenger: two accounts have the page " + a.Page)
+	case a.Graph == "":
+		a.Graph = defaultGraph
 	}
-	acc := &account{Account: a, verify: sha256.Sum256([]byte(a.VerifyToken.Reveal()))}
-	s.accounts[a.Name] = acc
-	for _, p := range a.Pages {
-		switch {
-		case p.ID == "" || p.Token.Empty():
-			return errors.New("messenger: every page needs an id and a token")
-		case s.pages[p.ID] != nil:
-			return errors.New("messenger: the page " + p.ID + " stands there twice")
-		}
-		proof := hmac.New(sha256.New, []byte(a.AppSecret.Reveal()))
-		proof.Write([]byte(p.Token.Reveal()))
-		s.pages[p.ID] = &page{Page: p, by: acc, proof: hex.EncodeToString(proof.Sum(nil))}
+	a.Graph = strings.TrimRight(a.Graph, "/")
+	u, err := url.Parse(a.Graph)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.RawQuery != "" {
+		return errors.New("messenger: the address of the Graph must be like " + defaultGraph)
 	}
+	proof := hmac.New(sha256.New, []byte(a.AppSecret.Reveal()))
+	proof.Write([]byte(a.Token.Reveal()))
+	acc := &account{Account: a, verify: sha256.Sum256([]byte(a.VerifyToken.Reveal())), proof: hex.EncodeToString(proof.Sum(nil))}
+	s.accounts[a.Name], s.pages[a.Page] = acc, acc
 	return nil
 }
 

@@ -24,7 +24,7 @@ func (s *Server) Pace() time.Duration { return 15 * time.Second }
 
 // to is a person, as a page knows them.
 type to struct {
-	*page
+	*account
 	user string
 	mid  string // the newest that they wrote; "" = it has no name
 }
@@ -90,7 +90,7 @@ func (s *Server) address(p channel.Post) (to, error) {
 
 func (s *Server) send(ctx context.Context, who to, what map[string]any, out any) error {
 	what["recipient"] = map[string]string{"id": who.user}
-	return s.graph.call(ctx, who.page, http.MethodPost, "/me/messages", nil, what, out)
+	return s.call(ctx, who.account, http.MethodPost, "/me/messages", nil, what, out)
 }
 
 // typing shows that the message was read and somebody writes. It is for the
@@ -103,7 +103,7 @@ func (s *Server) typing(ctx context.Context, who to, p channel.Post) {
 	for _, act := range acts {
 		var got struct{}
 		if err := s.send(ctx, who, map[string]any{"sender_action": act}, &got); err != nil {
-			s.lg.Debug("that somebody is writing could not be shown", "page", who.ID, "err", err)
+			s.lg.Debug("that somebody is writing could not be shown", "page", who.Page, "err", err)
 			return
 		}
 	}
@@ -147,8 +147,8 @@ func (s *Server) arrived(ctx context.Context, who to, p channel.Post, pieces []p
 		}
 	}
 	query := url.Values{"platform": {"messenger"}, "user_id": {who.user}, "fields": {"messages.limit(25){id,message,from,created_time}"}}
-	if err := s.graph.call(ctx, who.page, http.MethodGet, "/me/conversations", query, nil, &in); err != nil {
-		s.lg.Warn("it can't be found out whether a message has arrived; it is sent again", "page", who.ID, "err", err)
+	if err := s.call(ctx, who.account, http.MethodGet, "/me/conversations", query, nil, &in); err != nil {
+		s.lg.Warn("it can't be found out whether a message has arrived; it is sent again", "page", who.Page, "err", err)
 		return 0
 	}
 	if len(in.Data) == 0 {
@@ -180,7 +180,7 @@ func since(all []said, who to, at time.Time) []string {
 	}
 	var out []string
 	for _, m := range slices.Backward(all[:end]) {
-		if m.From.ID == who.ID {
+		if m.From.ID == who.Page {
 			out = append(out, m.Message)
 		}
 	}

@@ -208,7 +208,7 @@ func TestConnections(t *testing.T) {
 	}
 	address := "http://" + dead.Addr().String()
 	dead.Close()
-	x := open(t, func(o *messenger.Options) { o.Graph = address })
+	x := open(t, func(o *messenger.Options) { o.Accounts[0].Graph = address })
 	if _, err := x.s.Post(t.Context(), say(activity.Activity{Text: "x"})); !fault.Is(err, fault.Unavailable) || strings.Contains(err.Error(), "proof") {
 		t.Errorf("nobody there: %v", err)
 	}

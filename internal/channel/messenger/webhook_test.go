@@ -306,9 +306,29 @@ func TestBatch(t *testing.T) {
 	if got := x.desk.texts(toAnn); len(got) != 25 || got[24] != "38" {
 		t.Errorf("of ann: %q", got)
 	}
-	// The same person at another page is another conversation.
-	if x.deliver(event(map[string]any{"recipient": map[string]string{"id": other}, "message": map[string]any{"mid": "m_x", "text": "there"}})); !same(x.desk.texts("messenger-shop/"+other+":"+ann), []string{"there"}) {
-		t.Errorf("taken: %+v", x.desk.taken[len(x.desk.taken)-1])
+}
+
+// An app's webhook brings what people write to all of its pages, and to no
+// other app's.
+func TestPages(t *testing.T) {
+	x := open(t, func(o *messenger.Options) {
+		third := account("third", "1900003", "x")
+		third.AppSecret, third.Bot = secret.New("another-app's-secret"), "third"
+		o.Accounts[1].Bot = "clerk"
+		o.Accounts = append(o.Accounts, third)
+	})
+	var events []map[string]any
+	for i, page := range []string{shop, other, "1900003"} {
+		events = append(events, event(map[string]any{"recipient": map[string]string{"id": page}, "message": map[string]any{"mid": fmt.Sprint("m_", i), "text": "to " + page}}))
+	}
+	if got := x.deliver(events...); got != 200 {
+		t.Errorf("status %d", got)
+	}
+	if a, b := x.desk.texts("messenger-shop/"+shop+":"+ann), x.desk.texts("messenger-other/"+other+":"+ann); !same(a, []string{"to " + shop}) || !same(b, []string{"to " + other}) || len(x.desk.taken) != 2 {
+		t.Errorf("taken: %q %q of %d", a, b, len(x.desk.taken))
+	}
+	if !same(x.desk.no, []string{"not_found"}) {
+		t.Errorf("refused: %q", x.desk.no)
 	}
 }
 
@@ -318,13 +338,13 @@ func TestOptions(t *testing.T) {
 		"no desk":         func(o *messenger.Options) { o.Desk = nil },
 		"no app secret":   func(o *messenger.Options) { o.Accounts[0].AppSecret = secret.String{} },
 		"no verify token": func(o *messenger.Options) { o.Accounts[0].VerifyToken = secret.String{} },
-		"no page":         func(o *messenger.Options) { o.Accounts[0].Pages = nil },
-		"no token":        func(o *messenger.Options) { o.Accounts[0].Pages = []messenger.Page{{ID: "1"}} },
-		"a page twice":    func(o *messenger.Options) { o.Accounts[0].Pages = append(o.Accounts[0].Pages, o.Accounts[0].Pages[0]) },
-		"a name twice":    func(o *messenger.Options) { o.Accounts = append(o.Accounts, account()) },
-		"an odd Graph":    func(o *messenger.Options) { o.Graph = "graph.facebook.com" },
+		"no page":         func(o *messenger.Options) { o.Accounts[0].Page = "" },
+		"no token":        func(o *messenger.Options) { o.Accounts[0].Token = secret.String{} },
+		"a page twice":    func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("x", shop, "x")) },
+		"a name twice":    func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("shop", "5", "x")) },
+		"an odd Graph":    func(o *messenger.Options) { o.Accounts[0].Graph = "graph.facebook.com" },
 	} {
-		o := messenger.Options{Desk: &desk{}, Accounts: []messenger.Account{account()}}
+		o := messenger.Options{Desk: &desk{}, Accounts: []messenger.Account{account("shop", shop, pageToken)}}
 		change(&o)
 		if _, err := messenger.New(o); err == nil || strings.Contains(err.Error(), pageToken) {
 			t.Errorf("%s: %v", what, err)

@@ -30,11 +30,9 @@ const (
 	ann, bob    = "7000001", "7000002" // people
 )
 
-func account() messenger.Account {
-	return messenger.Account{
-		Name: "shop", AppSecret: secret.New(appSecret), VerifyToken: secret.New(verifyToken),
-		Pages: []messenger.Page{{ID: shop, Token: secret.New(pageToken)}, {ID: other, Token: secret.New(otherToken)}},
-	}
+// account is a page's: a name, the page and its token.
+func account(name, page, token string) messenger.Account {
+	return messenger.Account{Name: name, AppSecret: secret.New(appSecret), VerifyToken: secret.New(verifyToken), Page: page, Token: secret.New(token)}
 }
 
 // desk notes what is taken.
@@ -111,8 +109,11 @@ func open(t *testing.T, change func(*messenger.Options)) *side {
 	t.Cleanup(meta.Close)
 	var mu sync.Mutex
 	o := messenger.Options{
-		Desk: x.desk, Accounts: []messenger.Account{account()}, Graph: meta.URL, Service: "https://chat.example.org",
+		Desk: x.desk, Accounts: []messenger.Account{account("shop", shop, pageToken), account("other", other, otherToken)}, Service: "https://chat.example.org",
 		Logger: slog.New(slog.NewTextHandler(locked{&mu, x.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for i := range o.Accounts {
+		o.Accounts[i].Graph = meta.URL + "/" + graphtest.Version
 	}
 	if change != nil {
 		change(&o)
