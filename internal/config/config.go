@@ -42,6 +42,7 @@ type Config struct {
 	SlackAPI   string   // where Slack's Web API is; "" = slack.com
 	Teams      []Teams  // bots in Microsoft Teams; empty: the channel is off
 	Webhooks   []Webhook
+	Messenger  []Messenger
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
@@ -406,6 +407,7 @@ func (l *loader) finish(c *Config) {
 	l.finishSlack(c)
 	l.finishTeams(c)
 	l.finishWebhooks(c)
+	l.finishMessenger(c)
 	l.finishWidget(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {

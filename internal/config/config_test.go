@@ -303,6 +303,9 @@ func TestPrintIsReadAgain(t *testing.T) {
 	}
 	env := append(home, "PARLEY_LAPTOP_KEY=pk_0123456789abcdefghij", "OPENAI_API_KEY=sk-hush-hush", "DESK_TEAMS_SECRET=hush~hush", "DESK_SLACK_SIGNING=hush-hush-hush", "DESK_SLACK_TOKEN=xoxb-hush-hush")
 	env = append(env, "KIOSK_SECRET=whsec_c2staHVzaC1odXNoLXNrLWh1c2gtaHVzaC1zaw==")
+	for _, name := range []string{"SHOP_PAGE_TOKEN", "SHOP_APP_SECRET", "SHOP_VERIFY_TOKEN"} {
+		env = append(env, name+"=sk-hush-hush")
+	}
 	c, err := Parse("parley.yaml", example, env)
 	if err != nil {
 		t.Fatal(err)

@@ -130,6 +130,8 @@ func channelSettings() []row[Config] {
 			teamsSettings(), 100, func(c *Config) *[]Teams { return &c.Teams }),
 		itemList(Row{Key: "channels.webhook", Doc: "Programs of your own that bring what people say and are called with what bots say (docs/channels/own.md). Without any, the channel is off."},
 			webhookSettings(), 100, func(c *Config) *[]Webhook { return &c.Webhooks }),
+		itemList(Row{Key: "channels.messenger", Doc: "Facebook pages that people write to by Messenger (docs/channels/messenger.md). Without any, the channel is off."},
+			messengerSettings(), 100, func(c *Config) *[]Messenger { return &c.Messenger }),
 		text(Row{
 			Key: "channels.service", Env: "PARLEY_CHANNELS_SERVICE", Bounds: "http(s)://host[:port][/path]",
 			Doc: "Address by which bots that run elsewhere (bots: url:) reach this service, the same for all regions: the edge's. They keep it for days. Without it, this node's own.",
