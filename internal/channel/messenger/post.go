@@ -18,9 +18,9 @@ import (
 // window is how long after a person wrote a page may write to them.
 const window = 24 * time.Hour
 
-// Pace satisfies channel.Poster. An answer is shown when it is whole; while it
-// grows, Messenger shows for 20 s at a time that somebody is writing.
-func (s *Server) Pace() time.Duration { return 15 * time.Second }
+// Pace satisfies channel.Poster: what was said in Messenger can't be changed, so
+// answers are shown when they are whole.
+func (s *Server) Pace() time.Duration { return 0 }
 
 // to is a person, as a page knows them.
 type to struct {
@@ -44,7 +44,7 @@ func (s *Server) Post(ctx context.Context, p channel.Post) (ref string, err erro
 		return p.Ref, err
 	}
 	if a.Type == activity.TypeTyping {
-		s.typing(ctx, who, p)
+		s.typing(ctx, who)
 		return p.Ref, nil
 	}
 	if !p.LastAt.IsZero() && s.opts.Now().Sub(p.LastAt) >= window {
@@ -95,12 +95,8 @@ func (s *Server) send(ctx context.Context, who to, what map[string]any, out any)
 
 // typing shows that the message was read and somebody writes. It is for the
 // moment: what fails is not tried again.
-func (s *Server) typing(ctx context.Context, who to, p channel.Post) {
-	acts := []string{"typing_on"}
-	if st := p.Item.Stream; st == nil || st.First {
-		acts = []string{"mark_seen", "typing_on"}
-	}
-	for _, act := range acts {
+func (s *Server) typing(ctx context.Context, who to) {
+	for _, act := range []string{"mark_seen", "typing_on"} {
 		var got struct{}
 		if err := s.send(ctx, who, map[string]any{"sender_action": act}, &got); err != nil {
 			s.lg.Debug("that somebody is writing could not be shown", "page", who.Page, "err", err)
@@ -154,7 +150,7 @@ func (s *Server) arrived(ctx context.Context, who to, p channel.Post, pieces []p
 	if len(in.Data) == 0 {
 		return 0
 	}
-	return matched(since(in.Data[0].Messages.Data, who, p.LastAt), pieces)
+	return matched(since(in.Data[0].Messages.Data, who, p), pieces)
 }
 
 // said is a message as the Conversations API has it.
@@ -165,14 +161,23 @@ type said struct {
 	Created string `json:"created_time"`
 }
 
-// since returns what the page said after the person's newest message, the
-// oldest first. all has the newest first.
-func since(all []said, who to, at time.Time) []string {
-	end := slices.IndexFunc(all, func(m said) bool { return who.mid != "" && m.ID == who.mid })
+// apart is how much Meta's clock may differ from ours, without a message being
+// taken for one that it is not.
+const apart = 2 * time.Second
+
+// since returns what the page has said that may be the item, the oldest first:
+// what stands behind the message that the person wrote before the item was said,
+// or, if they have written again, what is no older than the item. all has the
+// newest first.
+func since(all []said, who to, p channel.Post) []string {
+	end := -1
+	if who.mid != "" && !p.LastAt.After(p.Item.At) {
+		end = slices.IndexFunc(all, func(m said) bool { return m.ID == who.mid })
+	}
 	if end < 0 {
 		end = slices.IndexFunc(all, func(m said) bool {
 			created, err := time.Parse("2006-01-02T15:04:05-0700", m.Created)
-			return err != nil || created.Before(at.Truncate(time.Second))
+			return err != nil || created.Before(p.Item.At.Truncate(time.Second).Add(-apart))
 		})
 	}
 	if end < 0 {

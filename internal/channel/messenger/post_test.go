@@ -256,9 +256,7 @@ func TestGoesOn(t *testing.T) {
 func TestDoubt(t *testing.T) {
 	earlier := func(x *side) { // the same words, before she wrote
 		x.graph.Wrote(shop, ann, "m_0", "hm", time.Now().Add(-time.Hour))
-		if _, err := x.s.Post(t.Context(), say(activity.Activity{Text: "Sorry?"})); err != nil {
-			t.Fatal(err)
-		}
+		x.graph.Said(shop, ann, "Sorry?", time.Now().Add(-time.Hour))
 		x.wrote()
 	}
 	for _, c := range []struct {
@@ -266,8 +264,9 @@ func TestDoubt(t *testing.T) {
 		there   int // messages that arrive before the connection breaks
 		blind   bool
 		say     activity.Activity
-		want    int // messages in the end
-		without bool
+		want    int  // messages in the end
+		without bool // the name of what she wrote
+		again   bool // she writes once more
 	}{
 		{what: "nothing arrived", say: activity.Activity{Text: "Sorry?"}, want: 1},
 		{what: "it arrived", there: 1, say: activity.Activity{Text: "Sorry?"}, want: 1},
@@ -278,6 +277,8 @@ func TestDoubt(t *testing.T) {
 			say: activity.Activity{Text: "Look", Extra: map[string]json.RawMessage{"attachments": json.RawMessage(`[{"contentType":"image/png","contentUrl":"https://example.org/a.png"}]`)}},
 		},
 		{what: "without the name of what she wrote", there: 1, say: activity.Activity{Text: "Sorry?"}, want: 1, without: true},
+		{what: "she has written again", there: 1, say: activity.Activity{Text: "Sorry?"}, want: 1, again: true},
+		{what: "she has written again, and nothing arrived", say: activity.Activity{Text: "Sorry?"}, want: 1, again: true},
 	} {
 		x := open(t, nil)
 		earlier(x)
@@ -300,6 +301,10 @@ func TestDoubt(t *testing.T) {
 			t.Errorf("%s: first %v", c.what, err)
 		}
 		x.graph.Let(nil)
+		if c.again {
+			x.graph.Wrote(shop, ann, "m_again", "hello?", time.Now())
+			p.Last.ChannelData, p.LastAt = bytes.ReplaceAll(p.Last.ChannelData, []byte("m_in"), []byte("m_again")), time.Now()
+		}
 		p.Doubt = true // by another node, who knows of no ref
 		if _, err := x.s.Post(t.Context(), p); err != nil {
 			t.Errorf("%s: %v", c.what, err)

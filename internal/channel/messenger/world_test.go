@@ -74,6 +74,7 @@ type observer struct{ d *desk }
 func (observer) Received(string, string)         {}
 func (observer) Delivered(string, time.Duration) {}
 func (observer) Connected(string, int)           {}
+func (observer) Posted(string, string)           {}
 func (o observer) Refused(_, reason string) {
 	o.d.mu.Lock()
 	defer o.d.mu.Unlock()
@@ -213,7 +214,7 @@ func say(a activity.Activity) channel.Post {
 	data, _ := json.Marshal(map[string]any{"messenger": map[string]string{"page": shop, "user": ann, "mid": "m_in"}})
 	return channel.Post{
 		Conversation: "local-1", Last: &activity.Activity{Type: activity.TypeMessage, Text: "hi", ChannelData: data},
-		LastAt: time.Now().Add(-time.Minute), Item: channel.Item{Pos: 16, ID: 16, ReplyTo: 8, Activity: &a},
+		LastAt: time.Now().Add(-time.Minute), Item: channel.Item{Pos: 16, ID: 16, At: time.Now(), ReplyTo: 8, Activity: &a},
 	}
 }
 

@@ -146,13 +146,28 @@ func Escape(body []byte) []byte {
 	return out.Bytes()
 }
 
-// Wrote notes that a person wrote to a page: the window is open from then on.
+// Wrote notes that a person wrote to a page, once for each mid: the window is
+// open from then on.
 func (g *Graph) Wrote(page, user, mid, text string, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.begin()
+	if slices.ContainsFunc(g.threads[page+":"+user], func(s Said) bool { return s.ID == mid }) {
+		return
+	}
 	g.wrote[page+":"+user] = at
 	g.threads[page+":"+user] = append(g.threads[page+":"+user], Said{ID: mid, From: user, Message: Message{Text: text}, At: at})
+}
+
+// Said notes that a page said something without a call, as people do in its
+// inbox.
+func (g *Graph) Said(page, user, text string, at time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.begin()
+	g.n++
+	who := page + ":" + user
+	g.threads[who] = append(g.threads[who], Said{ID: fmt.Sprintf("m_%06d", g.n), From: page, Message: Message{Text: text}, At: at})
 }
 
 func (g *Graph) begin() {

@@ -1,0 +1,232 @@
+package messenger_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/channeltest"
+	"github.com/parleyhq/parley/internal/channel/messenger"
+	"github.com/parleyhq/parley/internal/channel/messenger/graphtest"
+	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/demo"
+)
+
+// one serves every model with one engine.
+type one struct{ e lm.Engine }
+
+func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
+	models, err := o.e.Models(ctx)
+	if err != nil {
+		return nil, lm.Model{}, err
+	}
+	return o.e, models[0], nil
+}
+
+func openLog(t *testing.T) *eventlog.Log {
+	t.Helper()
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// meta is the platform of the suite: people, named by their ids, who write to
+// the shop.
+type meta struct {
+	t     *testing.T
+	graph *graphtest.Graph
+	url   string
+	names atomic.Int64
+
+	mu     sync.Mutex // guards what follows
+	limit  time.Duration
+	until  time.Time
+	reject bool
+}
+
+func newMeta(t *testing.T) *meta {
+	m := &meta{t: t, graph: &graphtest.Graph{Secret: appSecret, Pages: map[string]string{shop: pageToken}}}
+	m.graph.Let(m.answer)
+	srv := httptest.NewServer(m.graph)
+	m.url = srv.URL + "/" + graphtest.Version
+	t.Cleanup(func() {
+		srv.Close()
+		for _, rule := range m.graph.Wrong() {
+			t.Errorf("against the rules: %s", rule)
+		}
+	})
+	return m
+}
+
+// answer refuses what the suite wants refused.
+func (m *meta) answer(w http.ResponseWriter, c graphtest.Call, _ func()) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch early := time.Until(m.until); {
+	case c.Action != "":
+		return false
+	case early > 0:
+		m.t.Errorf("a call %v too early", early)
+		graphtest.Fail(w, http.StatusBadRequest, 613, 0, "slow down")
+		return true
+	case m.limit > 0:
+		w.Header().Set("Retry-After", fmt.Sprint(int(m.limit.Seconds())))
+		m.until, m.limit = time.Now().Add(m.limit), 0
+		graphtest.Fail(w, http.StatusBadRequest, 613, 0, "slow down")
+		return true
+	case m.reject:
+		graphtest.Fail(w, http.StatusBadRequest, 100, 2018001, "No matching user found")
+		return true
+	}
+	return false
+}
+
+func (m *meta) Posted(user string) []string { return m.graph.Texts(shop, user) }
+
+func (m *meta) Limit(after time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limit = after
+}
+
+func (m *meta) Reject(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reject = on
+}
+
+// door is one of our nodes, as Meta sees it.
+type door struct {
+	meta   *meta
+	url    string
+	outlet *channel.Outlet
+}
+
+func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, death *channeltest.Death) door {
+	t.Helper()
+	var service *chat.Service
+	halt := sync.OnceFunc(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		service.Stop(ctx)
+	})
+	outlet, err := channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if service, err = chat.New(chat.Options{
+		Log: death.Log(log, halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: outlet, Bots: []chat.Bot{{ID: "bot", Name: "Bot"}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	desk, err := channel.New(channel.Options{Name: messenger.Name, Chat: service, Rate: 50, Burst: 100, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := account("shop", shop, pageToken)
+	a.Graph = m.url
+	s, err := messenger.New(messenger.Options{Desk: desk, Accounts: []messenger.Account{a}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outlet.Add(desk, s)
+	if err := service.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(halt)
+	srv := httptest.NewServer(s)
+	t.Cleanup(srv.Close)
+	return door{m, srv.URL + messenger.Base + "shop", outlet}
+}
+
+func (d door) Begin(*testing.T) string { return fmt.Sprint(7_000_000 + d.meta.names.Add(1)) }
+
+func (d door) Deliver(t *testing.T, user string, m channeltest.Message) error {
+	t.Helper()
+	mid := "m_" + user + "_" + m.Delivery
+	d.meta.graph.Wrote(shop, user, mid, m.Text, time.Now())
+	e := text(mid, m.Text)
+	e["sender"] = map[string]string{"id": user}
+	b := batch(t, e)
+	return d.post(t, b, graphtest.Sign(appSecret, b))
+}
+
+func (d door) post(t *testing.T, b []byte, signature string) error {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.url, bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("X-Hub-Signature-256", signature)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+func TestPosting(t *testing.T) {
+	channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
+		log, m, death := openLog(t), newMeta(t), channeltest.NewDeath()
+		slow := demo.Canned(demo.CannedOptions{Prefill: 10 * time.Second, Answer: func(lm.Request) string { return "late" }})
+		x, y := start(t, log, "x", m, demo.Echo("echo"), death), start(t, log, "y", m, demo.Echo("echo"), death)
+		return channeltest.Posting{
+			Doors: [2]channeltest.Sender{x, y}, Outlets: [2]*channel.Outlet{x.outlet, y.outlet}, Death: death, Platform: m, Asks: true,
+			Slow:    start(t, openLog(t), "slow", m, slow, channeltest.NewDeath()),
+			Attacks: attacks(), Flood: 300,
+		}
+	})
+}
+
+func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
+	evil := func(t *testing.T, user string) []byte {
+		e := text("m_evil", "evil")
+		e["sender"] = map[string]string{"id": user}
+		return batch(t, e)
+	}
+	signed := func(sign func([]byte) string) func(*testing.T, channeltest.Sender, string) error {
+		return func(t *testing.T, d channeltest.Sender, user string) error {
+			b := evil(t, user)
+			return d.(door).post(t, b, sign(b))
+		}
+	}
+	raw := func(body string) func(*testing.T, channeltest.Sender, string) error {
+		return func(t *testing.T, d channeltest.Sender, _ string) error {
+			return d.(door).post(t, []byte(body), graphtest.Sign(appSecret, []byte(body)))
+		}
+	}
+	return map[string]func(*testing.T, channeltest.Sender, string) error{
+		"no signature":         signed(func([]byte) string { return "" }),
+		"another secret":       signed(func(b []byte) string { return graphtest.Sign("guess", b) }),
+		"the verify token":     signed(func(b []byte) string { return graphtest.Sign(verifyToken, b) }),
+		"the page's token":     signed(func(b []byte) string { return graphtest.Sign(pageToken, b) }),
+		"no secret":            signed(func(b []byte) string { return graphtest.Sign("", b) }),
+		"of another delivery":  signed(func(b []byte) string { return graphtest.Sign(appSecret, append(b, ' ')) }),
+		"without an algorithm": signed(func(b []byte) string { return strings.TrimPrefix(graphtest.Sign(appSecret, b), "sha256=") }),
+		"algorithm none":       signed(func([]byte) string { return "none=" }),
+		"oversized":            raw(`{"object":"page","entry":[],"x":"` + strings.Repeat("x", 5<<20) + `"}`),
+		"not JSON":             raw(`{"object":"page"`),
+		"not UTF-8":            raw("{\"object\":\"page\",\"entry\":[],\"x\":\"\xff\xfe\"}"),
+		"of a wrong kind":      raw(`{"object":"page","entry":[{"messaging":"evil"}]}`),
+		"another object":       raw(`{"object":"user","entry":[]}`),
+		"deep":                 raw(strings.Repeat("[", 100_000)),
+	}
+}
