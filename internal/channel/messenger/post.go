@@ -117,18 +117,13 @@ func reached(ref string) (n int) {
 // own name has a space in it.
 const partly = "arrived %d"
 
-// behind says what an error means that comes after some pieces have arrived: no
-// longer that nothing did.
+// behind adds to an error that comes after some pieces that these have arrived.
 func behind(done, of int, err error) (ref string, _ error) {
 	if done == 0 {
 		return "", err
 	}
-	ref = fmt.Sprintf(partly, done)
-	code := fault.CodeOf(err)
-	if code == fault.Unavailable || code == fault.Limited {
-		code = fault.Internal
-	}
-	return ref, fault.Wrap(err, code, "%d of %d messages have arrived, then: %s", done, of, fault.MessageOf(err)).After(fault.RetryAfterOf(err))
+	words := fault.Wrap(err, fault.CodeOf(err), "%d of %d messages have arrived, then: %s", done, of, fault.MessageOf(err))
+	return fmt.Sprintf(partly, done), words.After(fault.RetryAfterOf(err))
 }
 
 // arrived asks which of an item's pieces are there already. The Send API takes

@@ -133,7 +133,7 @@ func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, d
 	}); err != nil {
 		t.Fatal(err)
 	}
-	desk, err := channel.New(channel.Options{Name: messenger.Name, Chat: service, Rate: 50, Burst: 100, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
+	desk, err := channel.New(channel.Options{Name: messenger.Name, Chat: service, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,5 +228,40 @@ func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
 		"of a wrong kind":      raw(`{"object":"page","entry":[{"messaging":"evil"}]}`),
 		"another object":       raw(`{"object":"user","entry":[]}`),
 		"deep":                 raw(strings.Repeat("[", 100_000)),
+	}
+}
+
+// A long answer is several messages. One in the middle is refused, and none
+// comes twice, though the page may not read its conversations.
+func TestLongAnswer(t *testing.T) {
+	m := newMeta(t)
+	m.graph.Blind(true)
+	n := 0
+	m.graph.Let(func(w http.ResponseWriter, c graphtest.Call, _ func()) bool {
+		if c.Action != "" {
+			return false
+		}
+		if n++; n == 3 {
+			graphtest.Fail(w, http.StatusInternalServerError, 2, 0, "Service temporarily unavailable")
+			return true
+		}
+		return false
+	})
+	canned := demo.Canned(demo.CannedOptions{Answer: func(lm.Request) string { return long(9) }})
+	d := start(t, openLog(t), "x", m, canned, channeltest.NewDeath())
+	user := d.Begin(t)
+	if err := d.Deliver(t, user, channeltest.Message{Delivery: "1", Text: "tell me"}); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join(strings.Fields(long(9)), " ")
+	for late := time.Now().Add(30 * time.Second); ; {
+		got := strings.Join(strings.Fields(strings.Join(m.Posted(user), " ")), " ")
+		if got == want {
+			return
+		}
+		if len(got) > len(want) || time.Now().After(late) {
+			t.Fatalf("%d messages, %d bytes of %d", len(m.Posted(user)), len(got), len(want))
+		}
+		<-time.After(10 * time.Millisecond)
 	}
 }
