@@ -76,6 +76,7 @@ type Server struct {
 	accounts map[string]*account // by name
 	pages    map[string]*account // by the page's id
 	client   *http.Client
+	shown    *channel.Limiter // who was shown lately that somebody writes
 	mux      *http.ServeMux
 }
 
@@ -99,7 +100,10 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{opts: o, lg: o.Logger.With("part", Name), accounts: map[string]*account{}, pages: map[string]*account{}, client: newClient()}
+	s := &Server{
+		opts: o, lg: o.Logger.With("part", Name), accounts: map[string]*account{}, pages: map[string]*account{},
+		client: newClient(), shown: channel.NewLimiter(1/typingTime.Seconds(), 1, 0),
+	}
 	for _, a := range o.Accounts {
 		if err := s.add(a); err != nil {
 			return nil, err

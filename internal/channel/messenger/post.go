@@ -44,7 +44,7 @@ func (s *Server) Post(ctx context.Context, p channel.Post) (ref string, err erro
 		return p.Ref, err
 	}
 	if a.Type == activity.TypeTyping {
-		s.typing(ctx, who)
+		s.typing(ctx, who, p)
 		return p.Ref, nil
 	}
 	if !p.LastAt.IsZero() && s.opts.Now().Sub(p.LastAt) >= window {
@@ -93,9 +93,16 @@ func (s *Server) send(ctx context.Context, who to, what map[string]any, out any)
 	return s.call(ctx, who.account, http.MethodPost, "/me/messages", nil, what, out)
 }
 
+// typingTime is how often Messenger is told that somebody writes, which it shows
+// for 20 s.
+const typingTime = 15 * time.Second
+
 // typing shows that the message was read and somebody writes. It is for the
 // moment: what fails is not tried again.
-func (s *Server) typing(ctx context.Context, who to) {
+func (s *Server) typing(ctx context.Context, who to, p channel.Post) {
+	if _, ok := s.shown.Take(p.Conversation+p.LastAt.String(), s.opts.Now()); !ok {
+		return
+	}
 	for _, act := range []string{"mark_seen", "typing_on"} {
 		var got struct{}
 		if err := s.send(ctx, who, map[string]any{"sender_action": act}, &got); err != nil {

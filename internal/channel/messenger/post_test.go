@@ -68,6 +68,10 @@ func TestTyping(t *testing.T) {
 	if !same(acts, []string{"mark_seen", "typing_on"}) {
 		t.Errorf("shown: %q", acts)
 	}
+	if _, err := x.s.Post(t.Context(), p); err != nil || len(x.graph.Calls()) != 2 {
+		t.Errorf("shown again while it still is: %v, %d calls", err, len(x.graph.Calls()))
+	}
+	p.LastAt = p.LastAt.Add(time.Second) // she has written once more
 	x.graph.Let(func(w http.ResponseWriter, _ graphtest.Call, _ func()) bool {
 		graphtest.Fail(w, 400, 613, 0, "too many")
 		return true
