@@ -29,6 +29,9 @@ bots:
   - {id: slow, name: Slow, model: demonstration}
   - ` + shop(away) + `
 ` + strings.Replace(kiosk.settings(), "channels: {", "channels: {directline: [{name: bots, secret: "+botSite+", bot: shop}], ", 1) + `
+channels:
+  directline: [{name: bots, secret: ` + botSite + `, bot: shop}]
+  messenger: [{name: shop, page: "1", token: ` + metaSecret + `, app_secret: ` + metaSecret + `, verify_token: ` + metaSecret + `, graph: "http://127.0.0.1:9/v25.0"}]
 understanding:
   - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
@@ -47,6 +50,7 @@ understanding:
 	directLine(t, open)
 	connector(t, open)
 	channels(t, open, kiosk)
+	messenger(t, open)
 	guests(t, open)
 
 	if missing := j.unseen(promised); len(missing) > 0 {
@@ -424,7 +428,7 @@ func strangers(t *testing.T, c *caller) {
 			if method == http.MethodGet || op.RequestBody == nil {
 				body = ""
 			}
-			path := strings.NewReplacer("{id}", id, "{turn}", turn, "{model}", "demonstration", "{app}", "cityguide", "{slot}", "production", "{version}", "x").Replace(path)
+			path := strings.NewReplacer("{id}", id, "{turn}", turn, "{account}", "shop", "{model}", "demonstration", "{app}", "cityguide", "{slot}", "production", "{version}", "x").Replace(path)
 			if op.Responses.Status(401) != nil {
 				c.ok(401, method, path, body)
 				c.with("Authorization", "Bearer wrong").ok(401, method, path, body)
@@ -501,7 +505,7 @@ func nodeItself(t *testing.T, open, keyed *caller) {
 	t.Helper()
 	rebound := open.with("Host", "evil.example")
 	for path, item := range load(t).Paths.Map() {
-		if op := item.Get; op != nil && op.Responses.Status(403) != nil && !strings.HasPrefix(path, "/v3/") {
+		if op := item.Get; op != nil && op.Responses.Status(403) != nil && !strings.HasPrefix(path, "/v3/") && !strings.HasPrefix(path, "/channels/") {
 			rebound.ok(403, "GET", strings.NewReplacer("{id}", "x", "{turn}", "x", "{model}", "x", "{app}", "x", "{slot}", "x", "{version}", "x").Replace(path), "")
 		}
 	}

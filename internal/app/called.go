@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"maps"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/channel"
+	"github.com/parleyhq/parley/internal/channel/messenger"
 	"github.com/parleyhq/parley/internal/channel/slack"
 	"github.com/parleyhq/parley/internal/channel/teams"
 	"github.com/parleyhq/parley/internal/channel/webhook"
@@ -35,6 +37,7 @@ func (a *App) calledChannels() []called {
 		{webhook.Name, webhook.Base, names(a.cfg.Webhooks, func(w config.Webhook) string { return w.Name }), a.webhooks},
 		{slack.Name, slack.Base, names(a.cfg.Slack, func(x config.Slack) string { return x.Name }), a.slack},
 		{teams.Name, teams.Base, names(a.cfg.Teams, func(t config.Teams) string { return t.Name }), a.teams},
+		{messenger.Name, messenger.Base, names(a.cfg.Messenger, func(m config.Messenger) string { return m.Name }), a.messenger},
 	}
 }
 
@@ -107,6 +110,16 @@ func (a *App) webhooks(desk *channel.Desk) (carrier, error) {
 		o.Accounts = append(o.Accounts, webhook.Account{Name: w.Name, Bot: w.Bot, URL: w.URL, Secret: w.Secret, Previous: w.Previous, Private: w.Private, Pace: w.Pace})
 	}
 	return webhook.New(o)
+}
+
+func (a *App) messenger(desk *channel.Desk) (carrier, error) {
+	o := messenger.Options{Desk: desk, Service: a.cfg.Service, Logger: a.lg}
+	for _, m := range a.cfg.Messenger {
+		o.Accounts = append(o.Accounts, messenger.Account{
+			Name: m.Name, Bot: cmp.Or(m.Bot, a.cfg.Bots[0].ID), AppSecret: m.AppSecret, VerifyToken: m.VerifyToken, Page: m.Page, Token: m.Token, Graph: m.Graph, Greeting: m.Greeting,
+		})
+	}
+	return messenger.New(o)
 }
 
 func (a *App) slack(desk *channel.Desk) (carrier, error) {

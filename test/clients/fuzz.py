@@ -10,7 +10,7 @@ from harness import Mock, Node
 
 HERE = pathlib.Path(__file__).resolve().parent
 GATEWAY = "^/v1/(chat|completions|embeddings|models)"
-CHANNELS, DIRECT_LINE, CONNECTOR = "^/v3/", "^/v3/directline/", "^/v3/(conversations|attachments|bots)"
+CHANNELS, DIRECT_LINE, CONNECTOR = "^/(v3|channels)/", "^/v3/directline/", "^/v3/(conversations|attachments|bots)"
 SITE = "a-secret-of-one-site"
 # Nobody answers there, and nobody has to.
 BOT = f"bots: [{{id: shop, url: 'http://127.0.0.1:9/', private: true, app_id: app, secret: {SITE}, timeout: 1s}}]"

@@ -177,7 +177,9 @@ func (s *Server) line(ctx context.Context, who string, events []event) error {
 
 func (s *Server) one(ctx context.Context, a *account, who string, e *event) error {
 	owner := Owner(a.Name)
-	conv, err := s.opts.Desk.Place(ctx, who, channel.Start{Owner: owner, Bot: a.Bot, User: e.Sender.ID})
+	conv, err := s.opts.Desk.Place(ctx, who, channel.Start{
+		Owner: owner, Bot: a.Bot, User: e.Sender.ID, Data: object(map[string]any{Name: data{Page: e.page, User: e.Sender.ID}}),
+	})
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ import (
 const Name = "messenger"
 
 // Base is the path below which an account's webhook lies, by the account's name.
-const Base = "/channels/messenger/"
+const Base = "/channels/messenger"
 
 const defaultGraph = "https://graph.facebook.com/v25.0"
 
@@ -44,8 +44,8 @@ type Account struct {
 	Page        string        // its id
 	Token       secret.String // the page's access token
 	Graph       string        // address of Meta's Graph with its version; "" = the one that this was made for
-	// Greeting is what the bot says to whoever presses Get Started; "" = that
-	// press is a message like others.
+	// Greeting is what Bot says to whoever presses Get Started; "" = that press is
+	// a message like others.
 	Greeting string
 }
 
@@ -110,8 +110,8 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	s.mux = http.NewServeMux()
-	s.mux.HandleFunc("GET "+Base+"{account}", s.handle(s.verified))
-	s.mux.HandleFunc("POST "+Base+"{account}", s.handle(s.deliver))
+	s.handle("GET /channels/messenger/{account}", s.verified)
+	s.handle("POST /channels/messenger/{account}", s.deliver)
 	return s, nil
 }
 
@@ -119,6 +119,8 @@ func (s *Server) add(a Account) error {
 	switch {
 	case a.Name == "" || a.AppSecret.Empty() || a.VerifyToken.Empty() || a.Page == "" || a.Token.Empty():
 		return errors.New("messenger: every account needs a name, an app secret, a verify token, a page and its token")
+	case a.Greeting != "" && a.Bot == "":
+		return errors.New("messenger: the account " + a.Name + " has a greeting and no bot that says it")
 	case s.accounts[a.Name] != nil:
 		return errors.New("messenger: two accounts have the name " + a.Name)
 	case s.pages[a.Page] != nil:
@@ -144,8 +146,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-func (s *Server) handle(f func(http.ResponseWriter, *http.Request, *account) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
+func (s *Server) handle(pattern string, f func(http.ResponseWriter, *http.Request, *account) error) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		err := error(fault.New(fault.NotFound, "there is no such account"))
 		if a := s.accounts[r.PathValue("account")]; a != nil {
 			err = f(w, r, a)
@@ -154,7 +156,7 @@ func (s *Server) handle(f func(http.ResponseWriter, *http.Request, *account) err
 			s.opts.Desk.Observer().Refused(Name, string(fault.CodeOf(err)))
 			wire.Fail(w, r, s.lg, err, "")
 		}
-	}
+	})
 }
 
 // mostChallenge bounds what is sent back when a webhook is set up.
@@ -197,9 +199,12 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request, a *account) err
 		return err
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("EVENT_RECEIVED"))
+	_, _ = w.Write([]byte(received))
 	return nil
 }
+
+// received is what Meta is told of a delivery that was taken.
+const received = "EVENT_RECEIVED"
 
 // signed reports whether Meta signed these very bytes with the app's secret.
 func signed(b []byte, header string, key secret.String) bool {

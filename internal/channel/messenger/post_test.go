@@ -15,6 +15,7 @@ import (
 	"github.com/parleyhq/parley/internal/channel/messenger"
 	"github.com/parleyhq/parley/internal/channel/messenger/graphtest"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/secret"
 )
 
 // long is a text of several messages.
@@ -319,4 +320,39 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-var _ channel.Poster = (*messenger.Server)(nil)
+// A check says in words what is wrong with an account.
+func TestCheck(t *testing.T) {
+	problems := func(x *side, name, service string) (out []string) {
+		for _, f := range x.s.Check(t.Context(), name, service) {
+			if f.What == "" || strings.Contains(f.What+f.Problem, pageToken) || strings.Contains(f.What+f.Problem, appSecret) {
+				t.Errorf("a finding: %+v", f)
+			}
+			out = append(out, f.Problem)
+		}
+		return out
+	}
+	x := open(t, nil)
+	service := strings.TrimSuffix(x.url, messenger.Base+"/shop")
+	if got := problems(x, "shop", service); len(got) != 3 || got[0] != "" || got[1] != "" || !strings.Contains(got[2], "https") {
+		t.Errorf("all is well, but for the address: %q", got)
+	}
+	if got := problems(x, "nobody", service); len(got) != 1 || !strings.Contains(got[0], "no such account") {
+		t.Errorf("nobody: %q", got)
+	}
+	if got := problems(x, "shop", strings.TrimSuffix(x.graphURL, "/"+graphtest.Version)); !strings.Contains(got[1], "somebody else") {
+		t.Errorf("another program: %q", got)
+	}
+	x = open(t, func(o *messenger.Options) { o.Accounts[0].Token = o.Accounts[1].Token })
+	if got := problems(x, "shop", service); !strings.Contains(got[0], "of page "+other) {
+		t.Errorf("another page's token: %q", got)
+	}
+	x = open(t, func(o *messenger.Options) { o.Accounts[0].Token = secret.New("expired") })
+	if got := problems(x, "shop", service); !strings.Contains(got[0], "access token") {
+		t.Errorf("an expired token: %q", got)
+	}
+}
+
+var _ interface {
+	channel.Poster
+	channel.Checker
+} = (*messenger.Server)(nil)

@@ -138,7 +138,7 @@ func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, d
 		t.Fatal(err)
 	}
 	a := account("shop", shop, pageToken)
-	a.Graph = m.url
+	a.Graph, a.Bot, a.Greeting = m.url, "bot", "**Welcome!**"
 	s, err := messenger.New(messenger.Options{Desk: desk, Accounts: []messenger.Account{a}})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, d
 	t.Cleanup(halt)
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
-	return door{m, srv.URL + messenger.Base + "shop", outlet}
+	return door{m, srv.URL + messenger.Base + "/shop", outlet}
 }
 
 func (d door) Begin(*testing.T) string { return fmt.Sprint(7_000_000 + d.meta.names.Add(1)) }
@@ -263,5 +263,29 @@ func TestLongAnswer(t *testing.T) {
 			t.Fatalf("%d messages, %d bytes of %d", len(m.Posted(user)), len(got), len(want))
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// Who presses Get Started is greeted once, however often Meta tells of it.
+func TestGreeted(t *testing.T) {
+	m := newMeta(t)
+	d := start(t, openLog(t), "x", m, demo.Echo("echo"), channeltest.NewDeath())
+	user := d.Begin(t)
+	m.graph.Wrote(shop, user, "m_start", "Get Started", time.Now())
+	press := event(map[string]any{"sender": map[string]string{"id": user}, "postback": map[string]any{"mid": "m_start", "title": "Get Started", "payload": "GET_STARTED"}})
+	for range 3 {
+		b := batch(t, press)
+		if err := d.post(t, b, graphtest.Sign(appSecret, b)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Deliver(t, user, channeltest.Message{Delivery: "1", Text: "hello"}); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.Now().Add(30 * time.Second); len(m.Posted(user)) < 2 && time.Now().Before(late); {
+		<-time.After(10 * time.Millisecond)
+	}
+	if got := m.Posted(user); len(got) != 2 || got[0] != "Welcome!" || !strings.Contains(got[1], "hello") {
+		t.Errorf("said: %q", got)
 	}
 }

@@ -228,7 +228,7 @@ func TestTranslation(t *testing.T) {
 // Who presses Get Started is greeted, if there is a greeting, however often
 // Meta tells of it.
 func TestGreeting(t *testing.T) {
-	x := open(t, func(o *messenger.Options) { o.Accounts[0].Greeting = "**Welcome!**" })
+	x := open(t, func(o *messenger.Options) { o.Accounts[0].Greeting, o.Accounts[0].Bot = "**Welcome!**", "bot" })
 	press := event(map[string]any{"postback": map[string]any{"title": "Get Started", "payload": "GET_STARTED"}})
 	for range 2 {
 		if got := x.deliver(press); got != 200 {
@@ -334,15 +334,16 @@ func TestPages(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for what, change := range map[string]func(*messenger.Options){
-		"no account":      func(o *messenger.Options) { o.Accounts = nil },
-		"no desk":         func(o *messenger.Options) { o.Desk = nil },
-		"no app secret":   func(o *messenger.Options) { o.Accounts[0].AppSecret = secret.String{} },
-		"no verify token": func(o *messenger.Options) { o.Accounts[0].VerifyToken = secret.String{} },
-		"no page":         func(o *messenger.Options) { o.Accounts[0].Page = "" },
-		"no token":        func(o *messenger.Options) { o.Accounts[0].Token = secret.String{} },
-		"a page twice":    func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("x", shop, "x")) },
-		"a name twice":    func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("shop", "5", "x")) },
-		"an odd Graph":    func(o *messenger.Options) { o.Accounts[0].Graph = "graph.facebook.com" },
+		"no account":           func(o *messenger.Options) { o.Accounts = nil },
+		"no desk":              func(o *messenger.Options) { o.Desk = nil },
+		"no app secret":        func(o *messenger.Options) { o.Accounts[0].AppSecret = secret.String{} },
+		"no verify token":      func(o *messenger.Options) { o.Accounts[0].VerifyToken = secret.String{} },
+		"no page":              func(o *messenger.Options) { o.Accounts[0].Page = "" },
+		"no token":             func(o *messenger.Options) { o.Accounts[0].Token = secret.String{} },
+		"a page twice":         func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("x", shop, "x")) },
+		"a name twice":         func(o *messenger.Options) { o.Accounts = append(o.Accounts, account("shop", "5", "x")) },
+		"a greeting of nobody": func(o *messenger.Options) { o.Accounts[0].Greeting = "hi" },
+		"an odd Graph":         func(o *messenger.Options) { o.Accounts[0].Graph = "graph.facebook.com" },
 	} {
 		o := messenger.Options{Desk: &desk{}, Accounts: []messenger.Account{account("shop", shop, pageToken)}}
 		change(&o)

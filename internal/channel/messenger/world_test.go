@@ -101,6 +101,8 @@ type side struct {
 	s     *messenger.Server
 	url   string
 	log   *bytes.Buffer
+
+	graphURL string
 }
 
 func open(t *testing.T, change func(*messenger.Options)) *side {
@@ -113,8 +115,9 @@ func open(t *testing.T, change func(*messenger.Options)) *side {
 		Desk: x.desk, Accounts: []messenger.Account{account("shop", shop, pageToken), account("other", other, otherToken)}, Service: "https://chat.example.org",
 		Logger: slog.New(slog.NewTextHandler(locked{&mu, x.log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
+	x.graphURL = meta.URL + "/" + graphtest.Version
 	for i := range o.Accounts {
-		o.Accounts[i].Graph = meta.URL + "/" + graphtest.Version
+		o.Accounts[i].Graph = x.graphURL
 	}
 	if change != nil {
 		change(&o)
@@ -125,7 +128,7 @@ func open(t *testing.T, change func(*messenger.Options)) *side {
 	}
 	us := httptest.NewServer(x.s)
 	t.Cleanup(us.Close)
-	x.url = us.URL + messenger.Base + "shop"
+	x.url = us.URL + messenger.Base + "/shop"
 	t.Cleanup(func() {
 		mu.Lock()
 		defer mu.Unlock()
