@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	"github.com/parleyhq/parley/internal/channel/messenger"
@@ -118,6 +119,12 @@ type door struct {
 
 func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, death *channeltest.Death) door {
 	t.Helper()
+	return startWith(t, log, name, m, e, death, nil)
+}
+
+// startWith is start with a bot that runs elsewhere, unless that is nil.
+func startWith(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, death *channeltest.Death, away chat.Courier) door {
+	t.Helper()
 	var service *chat.Service
 	halt := sync.OnceFunc(func() {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -129,7 +136,7 @@ func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, d
 		t.Fatal(err)
 	}
 	if service, err = chat.New(chat.Options{
-		Log: death.Log(log, halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: outlet, Bots: []chat.Bot{{ID: "bot", Name: "Bot"}},
+		Log: death.Log(log, halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: outlet, Bots: []chat.Bot{{ID: "bot", Name: "Bot", Courier: away}},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -286,6 +293,41 @@ func TestGreeted(t *testing.T) {
 		<-time.After(10 * time.Millisecond)
 	}
 	if got := m.Posted(user); len(got) != 2 || got[0] != "Welcome!" || !strings.Contains(got[1], "hello") {
+		t.Errorf("said: %q", got)
+	}
+}
+
+// away is a bot that runs elsewhere: it greets who comes, and says what it is
+// told.
+type away struct{}
+
+func (away) Deliver(_ context.Context, d chat.Delivery, sending func() error) ([]activity.Activity, error) {
+	if err := sending(); err != nil {
+		return nil, err
+	}
+	text := "away: " + d.Activity.Text
+	if d.Activity.Type == activity.TypeUpdate {
+		text = "Hello from elsewhere"
+	}
+	return []activity.Activity{{Type: activity.TypeMessage, Text: text}}, nil
+}
+
+// A bot that runs elsewhere is told of somebody new before they have said
+// anything, and its greeting finds them.
+func TestGreetedFromElsewhere(t *testing.T) {
+	m := newMeta(t)
+	d := startWith(t, openLog(t), "x", m, demo.Echo("echo"), channeltest.NewDeath(), away{})
+	user := d.Begin(t)
+	// What is too long is left out, so for now nothing but the greeting is there.
+	for i, text := range []string{strings.Repeat("x", 3<<20), "hello"} {
+		if err := d.Deliver(t, user, channeltest.Message{Delivery: fmt.Sprint(i), Text: text}); err != nil {
+			t.Fatal(err)
+		}
+		for late := time.Now().Add(20 * time.Second); len(m.Posted(user)) <= i && time.Now().Before(late); {
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+	if got := m.Posted(user); !same(got, []string{"Hello from elsewhere", "away: hello"}) {
 		t.Errorf("said: %q", got)
 	}
 }
