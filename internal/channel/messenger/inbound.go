@@ -29,6 +29,7 @@ type event struct {
 	Timestamp json.RawMessage // milliseconds, as a number or a text
 	Message   *message
 	Postback  *postback
+	Reaction  *reaction
 	Referral  json.RawMessage
 
 	page string // whose entry it stands in
@@ -41,7 +42,11 @@ type message struct {
 	Echo        bool                      `json:"is_echo"`
 	QuickReply  *struct{ Payload string } `json:"quick_reply"`
 	Attachments []attachment
+	ReplyTo     struct{ MID string } `json:"reply_to"`
 }
+
+// reaction is what somebody thinks of a message.
+type reaction struct{ MID, Action, Reaction, Emoji string }
 
 type attachment struct {
 	Type    string
@@ -104,7 +109,7 @@ func (e *event) told() bool {
 	case e.Message != nil:
 		return !e.Message.Echo
 	}
-	return e.Postback != nil || present(e.Referral)
+	return e.Postback != nil || e.Reaction != nil && e.Reaction.MID != "" || present(e.Referral)
 }
 
 func present(v json.RawMessage) bool { return len(v) > 0 && string(v) != "null" }
@@ -163,6 +168,9 @@ func (s *Server) line(ctx context.Context, who string, events []event) error {
 		if fault.Is(err, fault.NotFound) { // deleted just now: then it begins anew
 			err = s.one(ctx, a, who, &e)
 		}
+		if e.Reaction != nil && fault.Is(err, fault.NotFound) { // to what was never said here
+			continue
+		}
 		switch fault.CodeOf(err) {
 		case "":
 		case fault.Invalid, fault.TooLarge, fault.Unsupported:
@@ -202,7 +210,7 @@ func Owner(account string) string { return Name + "-" + account }
 func (e *event) key() string {
 	switch {
 	case e.Message != nil && e.Message.MID != "":
-		return "message\x00" + e.Message.MID
+		return e.Message.MID // by which an answer to it names it too
 	case e.Postback != nil && e.Postback.MID != "":
 		return "postback\x00" + e.Postback.MID
 	}
@@ -238,7 +246,7 @@ func (e *event) activity(greets bool) (a activity.Activity, greet bool) {
 	}
 	switch {
 	case e.Message != nil:
-		d.MID, a.Text = e.Message.MID, e.Message.Text
+		d.MID, a.Text, a.ReplyToID = e.Message.MID, e.Message.Text, e.Message.ReplyTo.MID
 		e.Message.into(&a)
 	case e.Postback != nil:
 		d.MID, a.Text = e.Postback.MID, e.Postback.Title
@@ -250,12 +258,29 @@ func (e *event) activity(greets bool) (a activity.Activity, greet bool) {
 		} else {
 			chosen(&a, e.Postback.Payload)
 		}
+	case e.Reaction != nil:
+		e.Reaction.into(&a)
 	default:
 		a.Type = activity.TypeEvent
 		a.Extra["name"], a.Extra["value"] = json.RawMessage(`"referral"`), e.Referral
 	}
 	a.ChannelData = object(map[string]any{Name: d})
 	return a, greet
+}
+
+// into makes an activity of a reaction. Meta has names for some, and the letter
+// for all.
+func (r *reaction) into(a *activity.Activity) {
+	a.Type, a.ReplyToID = activity.TypeReaction, r.MID
+	which := "reactionsAdded"
+	if r.Action == "unreact" {
+		which = "reactionsRemoved"
+	}
+	kind := r.Reaction
+	if kind == "" || kind == "other" {
+		kind = first(r.Emoji, "other")
+	}
+	a.Extra[which] = object([]map[string]string{{"type": kind}})
 }
 
 // chosen is what somebody says by pressing a button: what the button stands

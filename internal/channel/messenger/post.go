@@ -62,17 +62,18 @@ func (s *Server) Post(ctx context.Context, p channel.Post) (ref string, err erro
 	if p.Item.ReplyTo > 0 {
 		kind = "RESPONSE"
 	}
+	mids := known(p.Ref)
 	for i := min(done, len(pieces)); i < len(pieces); i++ {
 		var got struct {
 			MID string `json:"message_id"`
 		}
 		err := s.send(ctx, who, map[string]any{"messaging_type": kind, "message": pieces[i]}, &got)
 		if err != nil {
-			return behind(i, len(pieces), err)
+			return behind(mids, i, len(pieces), err)
 		}
-		ref = got.MID
+		mids = append(mids, got.MID)
 	}
-	return ref, nil
+	return strings.Join(mids, " "), nil
 }
 
 // address finds who is meant, by what was put there when they wrote.
@@ -112,25 +113,37 @@ func (s *Server) typing(ctx context.Context, who to, p channel.Post) {
 	}
 }
 
+// partly begins the ref of an item of which some pieces have arrived: how many,
+// and what Messenger calls those of which that is known. A whole one's ref is
+// the names of all its pieces.
+const partly = "arrived "
+
 // reached reads how many pieces of an item arrived before a try failed.
-func reached(ref string) (n int) {
-	if _, err := fmt.Sscanf(ref, partly, &n); err != nil {
+func reached(ref string) int {
+	var n int
+	if rest, ok := strings.CutPrefix(ref, partly); !ok {
+		return 0
+	} else if _, err := fmt.Sscan(rest, &n); err != nil {
 		return 0
 	}
 	return max(n, 0)
 }
 
-// partly is the ref of an item of which some pieces have arrived. No message's
-// own name has a space in it.
-const partly = "arrived %d"
+// known reads what Messenger calls these pieces.
+func known(ref string) []string {
+	if reached(ref) == 0 {
+		return nil
+	}
+	return strings.Fields(ref)[2:]
+}
 
 // behind adds to an error that comes after some pieces that these have arrived.
-func behind(done, of int, err error) (ref string, _ error) {
+func behind(mids []string, done, of int, err error) (ref string, _ error) {
 	if done == 0 {
 		return "", err
 	}
 	words := fault.Wrap(err, fault.CodeOf(err), "%d of %d messages have arrived, then: %s", done, of, fault.MessageOf(err))
-	return fmt.Sprintf(partly, done), words.After(fault.RetryAfterOf(err))
+	return strings.TrimSpace(fmt.Sprint(partly, done, " ", strings.Join(mids, " "))), words.After(fault.RetryAfterOf(err))
 }
 
 // arrived asks which of an item's pieces are there already. The Send API takes

@@ -35,7 +35,7 @@ func TestSend(t *testing.T) {
 		t.Fatalf("%q %v", ref, err)
 	}
 	long := long(5)
-	if ref, err = x.s.Post(t.Context(), say(activity.Activity{Text: long})); err != nil || ref != "m_000004" {
+	if ref, err = x.s.Post(t.Context(), say(activity.Activity{Text: long})); err != nil || ref != "m_000002 m_000003 m_000004" {
 		t.Fatalf("%q %v", ref, err)
 	}
 	got := x.graph.Texts(shop, ann)
@@ -246,7 +246,7 @@ func TestGoesOn(t *testing.T) {
 	if !fault.Is(err, fault.Limited) || fault.RetryAfterOf(err) != 5*time.Second || !strings.Contains(err.Error(), "2 of ") {
 		t.Fatalf("%q %v", ref, err)
 	}
-	p.Ref = ref
+	p.Ref = ref // "arrived 2" and their names
 	if _, err = x.s.Post(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}

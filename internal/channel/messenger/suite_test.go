@@ -19,6 +19,7 @@ import (
 	"github.com/parleyhq/parley/internal/channel/messenger"
 	"github.com/parleyhq/parley/internal/channel/messenger/graphtest"
 	"github.com/parleyhq/parley/internal/chat"
+	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
@@ -115,6 +116,23 @@ type door struct {
 	meta   *meta
 	url    string
 	outlet *channel.Outlet
+	desk   *channel.Desk
+	chat   *chat.Service
+}
+
+// look shows what the log has of a person's conversation.
+func (d door) look(t *testing.T, user string, at func(*conversation.State)) {
+	t.Helper()
+	conv, err := d.desk.Place(t.Context(), shop+":"+user, channel.Start{Owner: messenger.Owner("shop"), User: user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := d.chat.Open(t.Context(), conv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.View(at)
 }
 
 func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, death *channeltest.Death) door {
@@ -157,7 +175,7 @@ func startWith(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engin
 	t.Cleanup(halt)
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
-	return door{m, srv.URL + messenger.Base + "/shop", outlet}
+	return door{m, srv.URL + messenger.Base + "/shop", outlet, desk, service}
 }
 
 func (d door) Begin(*testing.T) string { return fmt.Sprint(7_000_000 + d.meta.names.Add(1)) }
@@ -329,5 +347,38 @@ func TestGreetedFromElsewhere(t *testing.T) {
 	}
 	if got := m.Posted(user); !same(got, []string{"Hello from elsewhere", "away: hello"}) {
 		t.Errorf("said: %q", got)
+	}
+}
+
+// Reactions find the message that they are to, any of those of a long one; one
+// to something unknown is left out.
+func TestReactions(t *testing.T) {
+	m, log := newMeta(t), openLog(t)
+	d := start(t, log, "x", m, demo.Canned(demo.CannedOptions{Answer: func(lm.Request) string { return long(5) }}), channeltest.NewDeath())
+	user := d.Begin(t)
+	if err := d.Deliver(t, user, channeltest.Message{Delivery: "1", Text: "tell me"}); err != nil {
+		t.Fatal(err)
+	}
+	for late, upto := time.Now().Add(30*time.Second), uint64(0); upto == 0 && time.Now().Before(late); {
+		<-time.After(10 * time.Millisecond)
+		d.look(t, user, func(st *conversation.State) { upto = st.Out.Upto })
+	}
+	thread := m.graph.Thread(shop, user)
+	for _, mid := range []string{thread[0].ID, thread[1].ID, thread[2].ID, "m_unknown"} {
+		b := batch(t, event(map[string]any{"sender": map[string]string{"id": user}, "reaction": map[string]any{"mid": mid, "action": "react", "reaction": "love"}}))
+		if err := d.post(t, b, graphtest.Sign(appSecret, b)); err != nil {
+			t.Errorf("a reaction to %s: %v", mid, err)
+		}
+	}
+	var found int
+	d.look(t, user, func(st *conversation.State) {
+		for _, a := range st.Activities {
+			if a.Type == activity.TypeReaction && st.Activity(a.ReplyToID) != nil {
+				found++
+			}
+		}
+	})
+	if found != 3 {
+		t.Errorf("%d reactions found what they are to", found)
 	}
 }
