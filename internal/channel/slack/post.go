@@ -237,7 +237,7 @@ func (d *delivery) begin(ctx context.Context, i int, m message, stays bool) erro
 			d.sent.ts, d.sent.open = append(d.sent.ts, ts), true
 			return nil
 		case unable(err):
-			d.quiet.Store("chat.startStream", true)
+			d.learn("chat.startStream", err)
 			return errNoStreams
 		}
 		return meaning(err)
@@ -263,6 +263,14 @@ func unable(err error) bool {
 		return false
 	default:
 		return !passing[word]
+	}
+}
+
+// learn remembers that Slack refuses a method to the app, wherever it is called.
+func (a *account) learn(method string, err error) {
+	switch refusal(err) {
+	case "missing_scope", "unknown_method", "method_deprecated", "deprecated_endpoint", "not_allowed_token_type", "access_denied", "no_permission":
+		a.quiet.Store(method, true)
 	}
 }
 
@@ -355,7 +363,5 @@ func (d *delivery) status(ctx context.Context, note string) {
 	err := d.api.SetAssistantThreadsStatusContext(ctx, api.AssistantThreadsSetStatusParameters{
 		ChannelID: d.to.Channel, ThreadTS: d.to.Thread, Status: cut(note, 50),
 	})
-	if refusal(err) != "" && unable(err) {
-		d.quiet.Store("assistant.threads.setStatus", true)
-	}
+	d.learn("assistant.threads.setStatus", err)
 }

@@ -242,6 +242,13 @@ func TestGrowsByChanges(t *testing.T) {
 			if n > 1 {
 				t.Errorf("streaming was tried %d times", n)
 			}
+			// What the app may not do anywhere is not tried again.
+			before := len(f.methods())
+			y := &talk{t: t, s: x.s, last: last, stream: 99}
+			y.must(growing("another one"))
+			if again := slices.Contains(f.methods()[before:], "chat.startStream"); again != (c.refuse == "method_not_supported_for_channel_type") {
+				t.Errorf("streaming is tried again: %v", again)
+			}
 		})
 	}
 }
