@@ -50,7 +50,7 @@ func (k *kiosk) be(status int, hold chan struct{}) {
 }
 
 func (k *kiosk) settings() string {
-	return "channels: {webhook: [{name: kiosk, url: '" + k.url + "', private: true, secret: whsec_" + base64.StdEncoding.EncodeToString([]byte(webhookKey)) + ", bot: quick}]}\n"
+	return "{name: kiosk, url: '" + k.url + "', private: true, secret: whsec_" + base64.StdEncoding.EncodeToString([]byte(webhookKey)) + ", bot: quick}"
 }
 
 // say brings something in as the kiosk does.
@@ -80,7 +80,7 @@ func (k *kiosk) say(t *testing.T, base, body string) {
 func channels(t *testing.T, c *caller, k *kiosk) {
 	t.Helper()
 	const base = "/api/v1/channels"
-	if got := c.ok(200, "GET", base, ""); got.text("accounts.0.account") != "kiosk" || got.text("service") == "" {
+	if got := c.ok(200, "GET", base, ""); got.text("accounts.1.account") != "kiosk" || got.text("service") == "" {
 		t.Errorf("%s", got.body)
 	}
 	check := base + "/webhook/accounts/kiosk/check"

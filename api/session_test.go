@@ -28,8 +28,8 @@ bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
   - ` + shop(away) + `
-` + strings.Replace(kiosk.settings(), "channels: {", "channels: {directline: [{name: bots, secret: "+botSite+", bot: shop}], ", 1) + `
 channels:
+  webhook: [` + kiosk.settings() + `]
   directline: [{name: bots, secret: ` + botSite + `, bot: shop}]
   messenger: [{name: shop, page: "1", token: ` + metaSecret + `, app_secret: ` + metaSecret + `, verify_token: ` + metaSecret + `, graph: "http://127.0.0.1:9/v25.0"}]
 understanding:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,13 +173,13 @@ func attacks() map[string]func(*testing.T, channeltest.Sender, string) error {
 // The suite's conversations are threads and direct messages by turns.
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	n := 0
+	var n atomic.Int64
 	channeltest.RunPosting(t, func(t *testing.T) channeltest.Posting {
-		n++
+		threads := n.Add(1)%2 == 1
 		log, f, death := openLog(t), newFake(t), channeltest.NewDeath()
 		slow := demo.Canned(demo.CannedOptions{Prefill: 30 * time.Second, Answer: func(lm.Request) string { return "late" }})
 		x, y := start(t, log, "x", f, demo.Echo("echo"), death), start(t, log, "y", f, demo.Echo("echo"), death)
-		x.threads, y.threads = n%2 == 1, n%2 == 1
+		x.threads, y.threads = threads, threads
 		return channeltest.Posting{
 			Doors: [2]channeltest.Sender{x, y}, Outlets: [2]*channel.Outlet{x.outlet, y.outlet}, Death: death, Platform: f, Asks: true,
 			Slow:    start(t, openLog(t), "slow", f, slow, channeltest.NewDeath()),

@@ -16,6 +16,7 @@ import (
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	parley "github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
@@ -199,13 +200,6 @@ func TestReaction(t *testing.T) {
 	ms.mu.Lock()
 	answer := ms.room(conv).messages[0].id
 	ms.mu.Unlock()
-	for i, to := range []string{"17", answer, "of somebody else"} {
-		in := ms.said(conv, fmt.Sprint("f:", i), "")
-		in["type"], in["replyToId"], in["reactionsAdded"] = "messageReaction", to, []any{map[string]any{"type": "like"}}
-		if err := x.send(ms.sign(nil), in); err != nil {
-			t.Error(err)
-		}
-	}
 	place, err := x.desk.Place(t.Context(), conv, channel.Start{Owner: Owner("shop")})
 	if err != nil {
 		t.Fatal(err)
@@ -215,6 +209,19 @@ func TestReaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	for noted := false; !noted; { // it is there before that is written down
+		more := l.View(func(st *conversation.State) { noted = st.Out.Last.Step == event.There })
+		if !noted {
+			<-more
+		}
+	}
+	for i, to := range []string{"17", answer, "of somebody else"} {
+		in := ms.said(conv, fmt.Sprint("f:", i), "")
+		in["type"], in["replyToId"], in["reactionsAdded"] = "messageReaction", to, []any{map[string]any{"type": "like"}}
+		if err := x.send(ms.sign(nil), in); err != nil {
+			t.Error(err)
+		}
+	}
 	var got []string
 	l.View(func(st *conversation.State) {
 		for _, a := range st.Activities {

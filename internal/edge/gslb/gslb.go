@@ -139,22 +139,13 @@ func New(opts Options) (*Server, error) {
 
 // Start binds all addresses and then answers. With an error nothing is bound.
 func (s *Server) Start(ctx context.Context) error {
-	var lc net.ListenConfig
 	for _, addr := range s.opts.Listen {
-		p, err := lc.ListenPacket(ctx, "udp", addr)
+		u, l, err := bind(ctx, addr)
 		if err != nil {
 			s.close()
 			return fmt.Errorf("gslb: listen on %s: %w", addr, err)
 		}
-		u := p.(*net.UDPConn) // that is what "udp" gives
-		s.udp = append(s.udp, u)
-		_ = u.SetReadBuffer(4 << 20) // as much as the system grants: bursts wait there
-		l, err := lc.Listen(ctx, "tcp", u.LocalAddr().String())
-		if err != nil {
-			s.close()
-			return fmt.Errorf("gslb: listen on %s: %w", addr, err)
-		}
-		s.tcp = append(s.tcp, l)
+		s.udp, s.tcp = append(s.udp, u), append(s.tcp, l)
 	}
 	for _, u := range s.udp {
 		for i := range s.opts.Workers {
@@ -165,6 +156,29 @@ func (s *Server) Start(ctx context.Context) error {
 		s.done.Go(func() { s.accept(l) })
 	}
 	return nil
+}
+
+// bind takes an address for both protocols. A port that is free for the one may
+// not be for the other, so where any will do several are tried.
+func bind(ctx context.Context, addr string) (u *net.UDPConn, l net.Listener, err error) {
+	var lc net.ListenConfig
+	_, port, err := net.SplitHostPort(addr)
+	for try := 0; err == nil; try++ {
+		var p net.PacketConn
+		if p, err = lc.ListenPacket(ctx, "udp", addr); err != nil {
+			break
+		}
+		u = p.(*net.UDPConn)         // that is what "udp" gives
+		_ = u.SetReadBuffer(4 << 20) // as much as the system grants: bursts wait there
+		if l, err = lc.Listen(ctx, "tcp", u.LocalAddr().String()); err == nil {
+			return u, l, nil
+		}
+		_ = u.Close()
+		if port == "0" && try < 10 {
+			err = nil
+		}
+	}
+	return nil, nil, err
 }
 
 // Addrs returns the addresses that are bound, as in Listen.
