@@ -79,7 +79,7 @@ func start(t *testing.T, ms *microsoft, log *eventlog.Log, name, room string, e 
 	if n.s, err = New(Options{Desk: n.desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err != nil {
 		t.Fatal(err)
 	}
-	n.outlet.Add(n.desk, n.s)
+	n.outlet.Add(n.desk, n.s, "shop")
 	if err := n.chat.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
