@@ -289,7 +289,18 @@ func (s *server) open(ctx context.Context, n int, dial func(context.Context, *se
 		})
 	}
 	wg.Wait()
-	return all, errors.Join(errs...)
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return all, errs[i] // they are alike
+	}
+	return all, nil
+}
+
+func hangUp(all []*talk) {
+	for _, t := range all {
+		if t != nil {
+			_ = t.ws.CloseNow()
+		}
+	}
 }
 
 // measure has all conversations talk, each as soon as its last word came back,
@@ -298,6 +309,7 @@ func (s *server) measure(name string, o options, dial func(context.Context, *ser
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	all, err := s.open(ctx, o.n, dial)
+	defer hangUp(all)
 	if err != nil {
 		return err
 	}
@@ -308,6 +320,7 @@ func (s *server) measure(name string, o options, dial func(context.Context, *ser
 		return err
 	}
 	took, used := time.Since(began), s.cpu()-before
+	time.Sleep(5 * time.Second) // a node's store is behind its log for a while
 	calm, err := converse(ctx, all, o.long, time.Duration(o.n)*time.Second/time.Duration(o.rate))
 	if err != nil {
 		return err
@@ -384,6 +397,7 @@ func (s *server) wait(name string, o options, dial func(context.Context, *server
 	defer cancel()
 	before := s.memory()
 	all, err := s.open(ctx, o.idle, dial)
+	defer hangUp(all)
 	if err != nil {
 		return err
 	}
