@@ -22,17 +22,6 @@ import (
 	"github.com/parleyhq/parley/internal/lm/demo"
 )
 
-// one serves every model with one engine.
-type one struct{ e lm.Engine }
-
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
-	models, err := o.e.Models(ctx)
-	if err != nil {
-		return nil, lm.Model{}, err
-	}
-	return o.e, models[0], nil
-}
-
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
@@ -164,31 +153,12 @@ func start(t *testing.T, log *eventlog.Log, name string, b *board, e lm.Engine, 
 // startOn is start with something between the node's chat and the log.
 func startOn(t *testing.T, log *eventlog.Log, through chat.Log, name string, b *board, e lm.Engine, death *channeltest.Death) *node {
 	t.Helper()
-	n := &node{t: t}
-	n.halt = sync.OnceFunc(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		n.chat.Stop(ctx)
+	x := channeltest.StartNode(t, channeltest.NodeOptions{
+		Channel: "board", Worker: name, Log: log, Through: through, Death: death, Engine: e, Rate: 10, Burst: 40, GiveUp: time.Second,
+		Bots:   []chat.Bot{{ID: "bot", Name: "Bot"}, {ID: "away", Name: "Away"}},
+		Attach: func(n *channeltest.Node) error { n.Outlet.Add(n.Desk, b); return nil },
 	})
-	var err error
-	if n.outlet, err = channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second}); err != nil {
-		t.Fatal(err)
-	}
-	if n.chat, err = chat.New(chat.Options{
-		Log: death.Log(through, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet,
-		Bots: []chat.Bot{{ID: "bot", Name: "Bot"}, {ID: "away", Name: "Away"}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if n.desk, err = channel.New(channel.Options{Name: "board", Chat: n.chat, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()}); err != nil {
-		t.Fatal(err)
-	}
-	n.outlet.Add(n.desk, b)
-	if err := n.chat.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.halt)
-	return n
+	return &node{t, x.Chat, x.Desk, x.Outlet, x.Halt}
 }
 
 func (n *node) Begin(t *testing.T) string {

@@ -25,17 +25,6 @@ import (
 	"github.com/parleyhq/parley/internal/lm/demo"
 )
 
-// one serves every model with one engine.
-type one struct{ e lm.Engine }
-
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
-	models, err := o.e.Models(ctx)
-	if err != nil {
-		return nil, lm.Model{}, err
-	}
-	return o.e, models[0], nil
-}
-
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
 	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
@@ -143,39 +132,22 @@ func start(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, d
 // startWith is start with a bot that runs elsewhere, unless that is nil.
 func startWith(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engine, death *channeltest.Death, away chat.Courier) door {
 	t.Helper()
-	var service *chat.Service
-	halt := sync.OnceFunc(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		service.Stop(ctx)
-	})
-	outlet, err := channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if service, err = chat.New(chat.Options{
-		Log: death.Log(log, halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: outlet, Bots: []chat.Bot{{ID: "bot", Name: "Bot", Courier: away}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	desk, err := channel.New(channel.Options{Name: messenger.Name, Chat: service, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
-	if err != nil {
-		t.Fatal(err)
-	}
 	a := account("shop", shop, pageToken)
 	a.Graph, a.Bot, a.Greeting = m.url, "bot", "**Welcome!**"
-	s, err := messenger.New(messenger.Options{Desk: desk, Accounts: []messenger.Account{a}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	outlet.Add(desk, s)
-	if err := service.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(halt)
+	var s *messenger.Server
+	n := channeltest.StartNode(t, channeltest.NodeOptions{
+		Channel: messenger.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40, GiveUp: time.Second,
+		Bots: []chat.Bot{{ID: "bot", Name: "Bot", Courier: away}},
+		Attach: func(n *channeltest.Node) (err error) {
+			if s, err = messenger.New(messenger.Options{Desk: n.Desk, Accounts: []messenger.Account{a}}); err == nil {
+				n.Outlet.Add(n.Desk, s)
+			}
+			return err
+		},
+	})
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
-	return door{m, srv.URL + messenger.Base + "/shop", outlet, desk, service}
+	return door{m, srv.URL + messenger.Base + "/shop", n.Outlet, n.Desk, n.Chat}
 }
 
 func (d door) Begin(*testing.T) string { return fmt.Sprint(7_000_000 + d.meta.names.Add(1)) }

@@ -1,12 +1,10 @@
 package slack_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,22 +12,10 @@ import (
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	"github.com/parleyhq/parley/internal/channel/slack"
-	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
 )
-
-// one serves every model with one engine.
-type one struct{ e lm.Engine }
-
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
-	models, err := o.e.Models(ctx)
-	if err != nil {
-		return nil, lm.Model{}, err
-	}
-	return o.e, models[0], nil
-}
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
@@ -54,33 +40,16 @@ type node struct {
 func start(t *testing.T, log *eventlog.Log, name string, f *fake, e lm.Engine, death *channeltest.Death) *node {
 	t.Helper()
 	n := &node{slack: f}
-	var svc *chat.Service
-	n.halt = sync.OnceFunc(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		svc.Stop(ctx)
+	x := channeltest.StartNode(t, channeltest.NodeOptions{
+		Channel: slack.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40, GiveUp: time.Second,
+		Attach: func(x *channeltest.Node) (err error) {
+			if n.handler, err = slack.New(slack.Options{Desk: x.Desk, Accounts: []slack.Account{account()}, API: f.url()}); err == nil {
+				x.Outlet.Add(x.Desk, n.handler)
+			}
+			return err
+		},
 	})
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	var err error
-	n.outlet, err = channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second})
-	must(err)
-	svc, err = chat.New(chat.Options{
-		Log: death.Log(log, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet,
-		Bots: []chat.Bot{{ID: "bot", Name: "Bot"}},
-	})
-	must(err)
-	n.desk, err = channel.New(channel.Options{Name: slack.Name, Chat: svc, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
-	must(err)
-	n.handler, err = slack.New(slack.Options{Desk: n.desk, Accounts: []slack.Account{account()}, API: f.url()})
-	must(err)
-	n.outlet.Add(n.desk, n.handler)
-	must(svc.Start(t.Context()))
-	t.Cleanup(n.halt)
+	n.desk, n.outlet, n.halt = x.Desk, x.Outlet, x.Halt
 	return n
 }
 

@@ -2,12 +2,10 @@ package teams
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,17 +20,6 @@ import (
 	"github.com/parleyhq/parley/internal/lm/demo"
 	"github.com/parleyhq/parley/internal/secret"
 )
-
-// one serves every model with one engine.
-type one struct{ e lm.Engine }
-
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
-	models, err := o.e.Models(ctx)
-	if err != nil {
-		return nil, lm.Model{}, err
-	}
-	return o.e, models[0], nil
-}
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
@@ -58,32 +45,16 @@ type node struct {
 func start(t *testing.T, ms *microsoft, log *eventlog.Log, name, room string, e lm.Engine, death *channeltest.Death) *node {
 	t.Helper()
 	n := &node{ms: ms, room: room}
-	n.halt = sync.OnceFunc(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		n.chat.Stop(ctx)
+	x := channeltest.StartNode(t, channeltest.NodeOptions{
+		Channel: Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 5, Burst: 60, GiveUp: time.Second,
+		Attach: func(x *channeltest.Node) (err error) {
+			if n.s, err = New(Options{Desk: x.Desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err == nil {
+				x.Outlet.Add(x.Desk, n.s, "shop")
+			}
+			return err
+		},
 	})
-	var err error
-	if n.outlet, err = channel.NewOutlet(channel.OutletOptions{Values: log, GiveUp: time.Second}); err != nil {
-		t.Fatal(err)
-	}
-	if n.chat, err = parley.New(parley.Options{
-		Log: death.Log(log, n.halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: n.outlet, Bots: []parley.Bot{{ID: "bot", Name: "Bot"}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	n.desk, err = channel.New(channel.Options{Name: Name, Chat: n.chat, Rate: 5, Burst: 60, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n.s, err = New(Options{Desk: n.desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err != nil {
-		t.Fatal(err)
-	}
-	n.outlet.Add(n.desk, n.s, "shop")
-	if err := n.chat.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(n.halt)
+	n.desk, n.chat, n.outlet, n.halt = x.Desk, x.Chat, x.Outlet, x.Halt
 	return n
 }
 

@@ -2,7 +2,6 @@ package webhook_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,7 +20,6 @@ import (
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/channeltest"
 	"github.com/parleyhq/parley/internal/channel/webhook"
-	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
@@ -43,17 +41,6 @@ func signature(key []byte, id, at string, body []byte) string {
 	m := hmac.New(sha256.New, key)
 	fmt.Fprintf(m, "%s.%s.%s", id, at, body)
 	return "v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))
-}
-
-// one serves every model with one engine.
-type one struct{ e lm.Engine }
-
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
-	models, err := o.e.Models(ctx)
-	if err != nil {
-		return nil, lm.Model{}, err
-	}
-	return o.e, models[0], nil
 }
 
 func openLog(t *testing.T) *eventlog.Log {
@@ -173,40 +160,22 @@ type door struct {
 
 func start(t *testing.T, log *eventlog.Log, name string, p *program, e lm.Engine, death *channeltest.Death, pace time.Duration) door {
 	t.Helper()
-	var svc *chat.Service
-	halt := sync.OnceFunc(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		svc.Stop(ctx)
+	var s *webhook.Server
+	n := channeltest.StartNode(t, channeltest.NodeOptions{
+		Channel: webhook.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40,
+		Attach: func(n *channeltest.Node) (err error) {
+			if s, err = webhook.New(webhook.Options{Desk: n.Desk, Accounts: []webhook.Account{
+				{Name: "shop", URL: p.url, Secret: whsec(ours), Previous: whsec(before), Private: true, Pace: pace},
+				{Name: "other", URL: p.url, Secret: whsec(others), Private: true},
+			}}); err == nil {
+				n.Outlet.Add(n.Desk, s)
+			}
+			return err
+		},
 	})
-	outlet, err := channel.NewOutlet(channel.OutletOptions{Values: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if svc, err = chat.New(chat.Options{
-		Log: death.Log(log, halt), Engines: one{e}, Worker: name, Checkpoint: 5 * time.Millisecond, Outlet: outlet, Bots: []chat.Bot{{ID: "bot", Name: "Bot"}},
-	}); err != nil {
-		t.Fatal(err)
-	}
-	desk, err := channel.New(channel.Options{Name: webhook.Name, Chat: svc, Rate: 10, Burst: 40, Patience: 20 * time.Millisecond, Values: log, Region: log.Region()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := webhook.New(webhook.Options{Desk: desk, Accounts: []webhook.Account{
-		{Name: "shop", URL: p.url, Secret: whsec(ours), Previous: whsec(before), Private: true, Pace: pace},
-		{Name: "other", URL: p.url, Secret: whsec(others), Private: true},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	outlet.Add(desk, s)
-	if err := svc.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(halt)
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
-	return door{srv.URL, outlet, s}
+	return door{srv.URL, n.Outlet, s}
 }
 
 func (door) Begin(*testing.T) string { return rand.Text() }
