@@ -2,6 +2,7 @@ package channeltest
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -75,7 +76,7 @@ func StartNode(t *testing.T, o NodeOptions) *Node {
 		o.Bots = []chat.Bot{{ID: "bot", Name: "Bot"}}
 	}
 	var err error
-	n.Outlet, err = channel.NewOutlet(channel.OutletOptions{Values: o.Log, GiveUp: o.GiveUp})
+	n.Outlet, err = channel.NewOutlet(channel.OutletOptions{Values: o.Log, GiveUp: o.GiveUp, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(err)
 	n.Chat, err = chat.New(chat.Options{
 		Log: o.Death.Log(o.Through, n.Halt), Engines: One{o.Engine}, Worker: o.Worker, Checkpoint: 5 * time.Millisecond, Outlet: n.Outlet, Bots: o.Bots,

@@ -177,6 +177,11 @@ func TestAnswerGrows(t *testing.T) {
 			wait(t, "a part", func() bool { return slices.Contains(f.methods(), more) })
 			x.halt()
 			start(t, log, "y", f, engine(), channeltest.NewDeath())
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("Slack was called: %q", f.methods())
+				}
+			})
 			wait(t, "the end", func() bool {
 				got := f.Posted(conv)
 				return len(got) > 0 && strings.HasSuffix(got[0], "end.")
