@@ -676,3 +676,66 @@ func TestTurnsInHandAreGivenBack(t *testing.T) {
 		t.Errorf("attempt %d, state %s, text %q", end.Attempt, end.State, text)
 	}
 }
+
+// lateClaim is a log in which a dead worker's claim turns up just before this
+// node's own.
+type lateClaim struct {
+	*eventlog.Log
+	by   string
+	once sync.Once
+}
+
+func (l *lateClaim) Append(ctx context.Context, a event.Append) (event.Receipt, error) {
+	if a.Event.Kind == event.KindClaimed {
+		l.once.Do(func() {
+			other, claim := a, *a.Event.Claimed
+			claim.Worker = l.by
+			other.Event.Claimed = &claim
+			if _, err := l.Log.Append(ctx, other); err != nil {
+				panic(err)
+			}
+		})
+	}
+	return l.Log.Append(ctx, a)
+}
+
+// TestAdoptedThoughClaimedLate: a new leader of the log learns of a dead
+// worker's last claim a moment after others look for what that one had in hand.
+// The turn's lease runs out long after.
+func TestAdoptedThoughClaimedLate(t *testing.T) {
+	log, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = log.Close() })
+	home := log.Region()
+	e := demo.Canned(demo.CannedOptions{Words: 20})
+	a := start(t, log, e, func(o *chat.Options) { o.Worker, o.Homes = "a", []string{} })
+	conv := newConversation(t, a)
+	acc := say(t, a, conv, "go", "")
+	held := make(chan event.Lease, 8)
+	taking, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() { _ = log.Leases(taking, home, 8, func(x event.Lease) { held <- x }) }()
+	lease := <-held
+	for lease.Entry.Event.Said == nil {
+		lease = <-held
+	}
+	stop()
+
+	var dead atomic.Bool
+	b := start(t, log, e, func(o *chat.Options) {
+		o.Log, o.Worker = &lateClaim{Log: log, by: "a"}, "b"
+		o.Orphans = func(context.Context, string) ([]chat.Orphan, error) {
+			if !dead.Load() {
+				return nil, nil
+			}
+			return []chat.Orphan{{Conversation: conv, Seq: lease.Entry.Seq}}, nil
+		}
+	})
+	dead.Store(true)
+	b.Adopt(home, func(worker string) bool { return worker == "a" })
+	if text, end := answer(t, b, conv, acc.Turn); text != demo.Words(20) || end.State != event.Ok || end.Attempt != 2 {
+		t.Errorf("attempt %d, state %s, text %q", end.Attempt, end.State, text)
+	}
+}

@@ -34,8 +34,13 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 // asks reports whether an event asks for a turn.
 func asks(e event.Event) bool { return e.Said != nil && e.Said.Turn != nil }
 
-// adoptFor is how long adopt waits for a log that has just lost its leader.
-const adoptFor = 15 * time.Second
+const (
+	// adoptFor is how long adopt waits for a log that has just lost its leader.
+	adoptFor = 15 * time.Second
+	// adoptAgain is how long a new leader may need until it knows of all that the
+	// dead one has acknowledged.
+	adoptAgain = 250 * time.Millisecond
+)
 
 // adopt takes up what this worker had in hand when it died, what a lost one
 // had, and what nobody has. The claim in the log decides should another worker
@@ -51,10 +56,17 @@ func (s *Service) adopt(taking, ctx context.Context, home string, lost func(work
 		}
 		_ = pause.For(taking, 50*time.Millisecond)
 	}
-	if err != nil {
-		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
-		return
+	s.take(ctx, orphans, lost)
+	if pause.For(taking, adoptAgain) == nil {
+		orphans, err = s.opts.Orphans(taking, home)
+		s.take(ctx, orphans, lost)
 	}
+	if err != nil && taking.Err() == nil {
+		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
+	}
+}
+
+func (s *Service) take(ctx context.Context, orphans []Orphan, lost func(worker string) bool) {
 	for _, o := range orphans {
 		l, err := s.Open(ctx, o.Conversation)
 		if err != nil {
