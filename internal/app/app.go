@@ -49,6 +49,7 @@ type Options struct {
 	Console *progress.Console // nil = silent
 	Logger  *slog.Logger      // nil = discard
 	Environ []string          // as os.Environ: where an engine may be named; nil = os.Environ()
+	Alone   bool              // no other node runs in this process
 	// Log is what turns are written to and read from, for simulations that put
 	// something in between; nil = the node's log itself.
 	Log func(*eventlog.Log) chat.Log

@@ -28,7 +28,7 @@ func (a *App) members() (*eventlog.Cluster, error) {
 	if !c.Clustered() {
 		return nil, nil
 	}
-	out := &eventlog.Cluster{Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, RoundTrip: c.Cluster.RoundTrip}
+	out := &eventlog.Cluster{Listen: c.Cluster.Listen, Advertise: c.Cluster.Advertise, RoundTrip: c.Cluster.RoundTrip, Alone: a.opts.Alone}
 	for _, n := range c.Nodes {
 		out.Nodes = append(out.Nodes, eventlog.Node{Name: n.Name, Region: n.Region, Address: n.Address, Witness: n.Witness, Leaves: n.Leaves})
 	}

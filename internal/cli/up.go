@@ -77,7 +77,7 @@ func serveCommand() *command {
 				lg := logger(t.err, c.Log, c.Log.Level)
 				lg.Info("starting", "version", version(), "listen", c.Listen, "data", c.Data, "region", c.Region)
 				console := progress.New(progress.Options{Out: &lines{say: func(line string) { lg.Info(line) }}})
-				a, err := app.New(app.Options{Config: c, Version: version(), Console: console, Logger: lg, Environ: t.environ})
+				a, err := app.New(app.Options{Config: c, Version: version(), Alone: true, Console: console, Logger: lg, Environ: t.environ})
 				if err != nil {
 					return err
 				}
@@ -101,7 +101,7 @@ func up(ctx context.Context, t *terminal, c config.Config, quiet bool) error {
 	if opts.Moving {
 		logs = &lines{say: func(line string) { console.Line("%s", line) }} // above the bar
 	}
-	a, err := app.New(app.Options{Config: c, Version: version(), Console: console, Logger: logger(logs, c.Log, level), Environ: t.environ})
+	a, err := app.New(app.Options{Config: c, Version: version(), Alone: true, Console: console, Logger: logger(logs, c.Log, level), Environ: t.environ})
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,10 @@ type Cluster struct {
 	// RoundTrip is the longest one between two nodes that is normal; the raft
 	// timers follow from it. 0 = 150 ms. At most a second.
 	RoundTrip time.Duration
+	// Alone says that no other node runs in this process. The raft timers are
+	// the process's, and can only differ between regions where this holds: then
+	// two of them hardly ever want to lead at the same moment.
+	Alone bool
 	// Wait is how long Open waits for a majority. After that it returns all
 	// the same: reading works, Health says what is missing, and the node joins
 	// when it can. 0 = 20 s.

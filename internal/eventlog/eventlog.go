@@ -229,7 +229,8 @@ func (l *Log) startServer(ctx context.Context) error {
 		DisableShortFirstPing: true,
 	}
 	if l.cluster != nil {
-		if err := setTimers(timersFor(l.cluster.RoundTrip)); err != nil {
+		place, of := l.cluster.place(l.opts.Node)
+		if err := setTimers(timersFor(l.cluster.RoundTrip, place, of)); err != nil {
 			return fmt.Errorf("open log: %w", err)
 		}
 		// Who does not say who he is gets into the ordinary account.

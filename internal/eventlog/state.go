@@ -215,7 +215,7 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	near := 1
 	for _, r := range info.Cluster.Replicas {
 		node := strings.TrimPrefix(r.Name, serverPrefix)
-		gone := r.Offline || r.Active > timersFor(l.cluster.RoundTrip).minElection
+		gone := r.Offline || r.Active > timersFor(l.cluster.RoundTrip, 0, 1).minElection
 		if !gone {
 			near++
 		}

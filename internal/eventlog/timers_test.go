@@ -13,34 +13,67 @@ func TestTimersAreTheLibrarys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ours := timersFor(150 * time.Millisecond); got != libraryTimers() && got != ours {
+	if ours := timersFor(150*time.Millisecond, 0, 1); got != libraryTimers() && got != ours {
 		t.Errorf("the raft timers are %+v, want the library's %+v or ours %+v: has the library renamed or changed them?", got, libraryTimers(), ours)
 	}
 }
 
 func TestTimersFollowTheRoundTrip(t *testing.T) {
+	const ms = time.Millisecond
 	for _, c := range []struct {
 		roundTrip time.Duration
 		want      timers
 	}{
-		{0, timers{800 * time.Millisecond, 1600 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}},
-		{75 * time.Millisecond, timers{800 * time.Millisecond, 1600 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}},
-		{150 * time.Millisecond, timers{1200 * time.Millisecond, 2400 * time.Millisecond, 300 * time.Millisecond, 3 * time.Second}},
-		{400 * time.Millisecond, timers{3200 * time.Millisecond, 6400 * time.Millisecond, 800 * time.Millisecond, 8 * time.Second}},
+		{0, timers{900 * ms, 1650 * ms, 150 * ms, 1650 * ms, 50 * ms, 150 * ms}},
+		{75 * ms, timers{900 * ms, 1650 * ms, 150 * ms, 1650 * ms, 50 * ms, 150 * ms}},
+		{150 * ms, timers{1450 * ms, 2200 * ms, 300 * ms, 3000 * ms, 50 * ms, 150 * ms}},
+		{400 * ms, timers{3450 * ms, 5450 * ms, 800 * ms, 8000 * ms, 50 * ms, 150 * ms}},
 	} {
-		got := timersFor(c.roundTrip)
+		got := timersFor(c.roundTrip, 0, 1)
 		if got != c.want {
 			t.Errorf("round trip %s: %+v, want %+v", c.roundTrip, got, c.want)
 		}
-		if got.heartbeat < 2*c.roundTrip || got.minElection < 4*got.heartbeat || got.lostQuorum < got.maxElection {
+		lostTwice := got.heartbeat + 2*2*c.roundTrip + 2*c.roundTrip + 200*ms // RFC 8985 and 6298
+		if got.minElection < lostTwice || got.lostQuorum < got.maxElection {
 			t.Errorf("round trip %s: %+v calls elections that nobody needs", c.roundTrip, got)
 		}
 	}
 }
 
+// Regions stand one after the other, the witness first, and one that leaves or
+// shares its process whenever it likes.
+func TestTheRegionsStandInTurn(t *testing.T) {
+	c := &Cluster{Alone: true, Nodes: []Node{
+		{Name: "a1", Region: "a"},
+		{Name: "a2", Region: "a"},
+		{Name: "b1", Region: "b"},
+		{Name: "w", Region: "w", Witness: true},
+		{Name: "old", Region: "old", Leaves: true},
+	}}
+	got := map[string]timers{}
+	for _, n := range c.Nodes {
+		place, of := c.place(n.Name)
+		got[n.Name] = timersFor(75*time.Millisecond, place, of)
+	}
+	whole := timersFor(75*time.Millisecond, 0, 1)
+	for i, name := range []string{"w", "a1", "b1"} {
+		x := got[name]
+		if want := whole.minElection + time.Duration(i)*250*time.Millisecond; x.minElection != want || x.maxElection != want+250*time.Millisecond {
+			t.Errorf("%s stands after %s to %s, want from %s on", name, x.minElection, x.maxElection, want)
+		}
+	}
+	if got["a2"] != got["a1"] || got["old"] != whole {
+		t.Errorf("a2: %+v, one that leaves: %+v", got["a2"], got["old"])
+	}
+	c.Alone = false
+	if place, of := c.place("b1"); place != 0 || of != 1 {
+		t.Errorf("nodes that share a process: place %d of %d", place, of)
+	}
+}
+
 func TestTimersAreSetOnce(t *testing.T) {
 	set := onlyOnce()
-	calm := timersFor(0)
+	calm := timersFor(0, 0, 1)
 	if got, err := currentTimers(); err == nil && got == libraryTimers() {
 		if err := set(calm); err != nil {
 			t.Fatal(err)
@@ -48,12 +81,13 @@ func TestTimersAreSetOnce(t *testing.T) {
 		if got, err := currentTimers(); err != nil || got != calm {
 			t.Fatalf("set %+v, the library has %+v (%v)", calm, got, err)
 		}
-		if err := set(timersFor(time.Second)); err == nil {
+		if err := set(timersFor(time.Second, 0, 1)); err == nil {
 			t.Error("a second log changed the timers of the first")
 		}
 		was := libraryTimers() // for the tests after this one
 		minElectionTimeout, maxElectionTimeout, hbInterval = was.minElection, was.maxElection, was.heartbeat
 		lostQuorumInterval, lostQuorumCheck = was.lostQuorum, was.lostQuorum
+		minCampaignTimeout, maxCampaignTimeout = was.minCampaign, was.maxCampaign
 		return
 	}
 	if err := set(calm); err == nil {
