@@ -98,9 +98,11 @@ def main(binary, modules, only=""):
             "EXAMPLES": os.path.abspath(os.path.join(os.path.dirname(__file__), "../../examples"))}, "directline_world.mjs", "browser_globals.mjs")
         node_client(count, modules, "bots", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only},
                     "bot_turn.mjs", "bot_botbuilder.mjs", "bot_agents.mjs", "directline_world.mjs", "browser_globals.mjs")
-        node_client(count, modules, "slack", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only}, "directline_world.mjs", "browser_globals.mjs")
+        node_client(count, modules, "slack", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only}, "slack_api.mjs", "directline_world.mjs", "browser_globals.mjs")
         node_client(count, modules, "teams", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only},
                     "microsoft.mjs", "bot_turn.mjs", "bot_agents.mjs", "directline_world.mjs", "browser_globals.mjs")
+        node_client(count, modules, "called", {"PARLEY_BIN": os.path.abspath(binary), "ONLY": only},
+                    "microsoft.mjs", "slack_api.mjs", "directline_world.mjs", "browser_globals.mjs")
         count.run(documents, world, modules)
     finally:
         world.stop()
