@@ -54,12 +54,15 @@ type Feed struct {
 	live  *chat.Live
 	parts bool
 	gap   time.Duration // least time between two parts of a stream; 0 = partGap
+	hush  time.Duration // how long a stream's beginning waits: what is whole by then is given once
 	busy  bool          // it is shown that an answer is being worked on, whoever does
 	began uint64        // where the receiver began
 	pos   uint64        // up to where it was given everything
 
 	stream uint64    // the last one of which a part was given
 	sent   time.Time // when that was
+	fresh  uint64    // the last one whose beginning waited
+	since  time.Time // when that was
 }
 
 // Feed opens a conversation for a receiver that has everything up to after; 0
@@ -204,7 +207,10 @@ func (f *Feed) begun(t *conversation.Turn) bool { return f.began >= t.Began || f
 // due returns how long the next part of a stream has to wait.
 func (f *Feed) due(t *conversation.Turn) time.Duration {
 	if !f.begun(t) {
-		return 0
+		if f.fresh != t.Began {
+			f.fresh, f.since = t.Began, time.Now()
+		}
+		return max(0, time.Until(f.since.Add(f.hush)))
 	}
 	return max(0, time.Until(f.sent.Add(max(f.gap, partGap)*time.Duration(1+len(t.Text)/partSize))))
 }

@@ -21,7 +21,11 @@ import (
 type OutletOptions struct {
 	Values Values
 	GiveUp time.Duration // how long the other side is asked again that refuses something; 0 = 10 min
-	Logger *slog.Logger
+	// Waiting is how many entries this node lets wait for other sides. They hold
+	// places in the queue that everything else comes by, so it is to be less than
+	// that has. 0 = 2048: half of what a log of one node has.
+	Waiting int
+	Logger  *slog.Logger
 }
 
 // Outlet satisfies chat.Outlet: it posts what bots say on channels that have to
@@ -33,9 +37,10 @@ type OutletOptions struct {
 // became of it afterwards, before the next one leaves. Who finds that an item
 // left and not what became of it posts it again, with Doubt.
 type Outlet struct {
-	opts OutletOptions
-	lg   *slog.Logger
-	ways map[string]way // by channel
+	opts    OutletOptions
+	lg      *slog.Logger
+	ways    map[string]way // by channel
+	waiting *waiting
 }
 
 // way is one channel's.
@@ -53,10 +58,13 @@ func NewOutlet(o OutletOptions) (*Outlet, error) {
 	if o.GiveUp == 0 {
 		o.GiveUp = 10 * time.Minute
 	}
+	if o.Waiting == 0 {
+		o.Waiting = 2048
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Outlet{opts: o, lg: o.Logger.With("part", "outlet"), ways: map[string]way{}}, nil
+	return &Outlet{opts: o, lg: o.Logger.With("part", "outlet"), ways: map[string]way{}, waiting: newWaiting(o.Waiting)}, nil
 }
 
 // Add has a desk's channel carried by a poster, for some accounts. All are added before the chat
@@ -84,6 +92,7 @@ const (
 	showAgain = time.Second     // after something could not be shown
 	typeEvery = 4 * time.Second // that somebody writes; where it goes out soonest, it does so after 5 s
 	typeTime  = 3 * time.Second // of such a call
+	hush      = 300 * time.Millisecond
 )
 
 // Carry satisfies chat.Outlet.
@@ -102,11 +111,18 @@ func (o *Outlet) Carry(ctx context.Context, conv string, entry uint64, over <-ch
 		return nil
 	}
 	pace := c.way.post.Pace()
-	c.feed.parts, c.feed.gap, c.feed.busy = pace > 0, pace, true
-	if err := c.run(ctx, over); !errors.Is(err, errGone) {
-		return err
+	c.feed.parts, c.feed.gap, c.feed.hush, c.feed.busy = pace > 0, pace, min(pace, hush), true
+	place := chat.Orphan{Conversation: conv, Seq: entry}
+	o.waiting.remove(c.account, place)
+	err = c.run(ctx, over)
+	var later chat.Later
+	if errors.As(err, &later) {
+		o.waiting.add(c.account, place, time.Now().Add(time.Duration(later)))
 	}
-	return nil
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	return err
 }
 
 // carrier brings out what follows from one entry.
@@ -114,6 +130,7 @@ type carrier struct {
 	o       *Outlet
 	way     way
 	channel string
+	account string // whose conversation it is
 	live    *chat.Live
 	conv    string
 	entry   uint64
@@ -135,7 +152,7 @@ type carrier struct {
 func newCarrier(o *Outlet, live *chat.Live, conv string, entry uint64) *carrier {
 	c := &carrier{o: o, live: live, conv: conv, entry: entry, by: rand.Text()[:12]}
 	live.View(func(st *conversation.State) {
-		c.channel = st.By.Channel
+		c.channel, c.account = st.By.Channel, st.By.Owner
 		c.way = o.ways[c.channel]
 		c.feed = &Feed{desk: c.way.desk, live: live, began: st.Out.Upto, pos: st.Out.Upto}
 	})
@@ -226,8 +243,10 @@ type sight struct {
 	gone  bool
 	out   conversation.Out
 	owner string
-	ref   string // of what the item changes, or of its stream
-	grows string // who goes on with the stream
+	ref   string    // of what the item changes, or of its stream
+	grows string    // who goes on with the stream
+	tries int       // how often the item was refused
+	since time.Time // since when it is, or what waited before it was; 0 = it is not
 	last  *activity.Activity
 	at    time.Time
 }
@@ -242,6 +261,12 @@ func (c *carrier) look(it Item) (v sight, more <-chan struct{}) {
 			v.ref = ref
 		}
 		v.last, v.at = newest(st, c.channel)
+		switch last := st.Out.Last; {
+		case last.Pos == it.Pos:
+			v.tries, v.since = st.Out.Tries, st.Out.Since
+		case last.Step == event.Dead && it.At.Before(st.Out.At):
+			v.since = st.Out.Since // it waited along with what was given up
+		}
 	})
 	return v, more
 }
@@ -275,13 +300,18 @@ func (c *carrier) settle(ctx context.Context, it Item, mine bool) error {
 		case it.Pos <= v.out.Upto, time.Since(it.At) > tooOld:
 			return nil
 		}
-		if wait := time.Until(v.out.Last.Until); v.out.Last.Step == event.Refused && wait > 0 {
-			return chat.Later(wait)
-		}
-		if wait := time.Until(c.quiet); wait > 0 {
-			return c.refused(ctx, it, v, "", fault.New(fault.Limited, "the other side wants a pause").After(wait), false)
-		}
-		if rest := c.others(it, v, mine); rest > 0 {
+		held, quiet := time.Until(v.out.Last.Until), time.Until(c.quiet)
+		var err error
+		switch rest := c.others(it, v, mine); {
+		case v.out.Last.Step == event.Refused && held > 0:
+			n, full := c.o.waiting.full(c.account, time.Now())
+			if !full {
+				return chat.Later(held)
+			}
+			err = c.dead(ctx, it, v, "", crowded(n, nil), v.out.Last.Doubt)
+		case quiet > 0:
+			err = c.refused(ctx, it, v, "", fault.New(fault.Limited, "the other side wants a pause").After(quiet), false)
+		case rest > 0:
 			if long.IsZero() {
 				long = time.Now().Add(linger)
 			}
@@ -292,8 +322,10 @@ func (c *carrier) settle(ctx context.Context, it Item, mine bool) error {
 				return err
 			}
 			continue
+		default:
+			err = c.send(ctx, it, v)
 		}
-		if err := c.send(ctx, it, v); !errors.Is(err, errMoved) {
+		if !errors.Is(err, errMoved) {
 			return err
 		}
 	}
@@ -406,27 +438,37 @@ func (c *carrier) there(ctx context.Context, p event.Posted, v sight) error {
 // refused writes down that the other side did not take an item, and says when
 // it is asked again; or makes it a dead letter when that was tried for long.
 func (c *carrier) refused(ctx context.Context, it Item, v sight, ref string, err error, doubt bool) error {
-	tries, since := 0, time.Now()
+	if v.since.IsZero() {
+		v.since = time.Now().UTC()
+	}
 	if v.out.Last.Pos == it.Pos {
 		ref = cmp.Or(ref, v.out.Last.Ref)
-		if v.out.Tries > 0 {
-			tries, since = v.out.Tries, v.out.Since
-		}
 	}
-	if time.Since(since) > c.o.opts.GiveUp {
+	if time.Since(v.since) > c.o.opts.GiveUp {
 		return c.dead(ctx, it, v, ref, err, doubt)
+	}
+	if n, full := c.o.waiting.full(c.account, time.Now()); full {
+		return c.dead(ctx, it, v, ref, crowded(n, err), doubt)
 	}
 	outcome := "refused"
 	if doubt {
 		outcome = "doubt"
 	}
 	c.way.desk.opts.Observer.Posted(c.channel, outcome)
-	later := min(max(fault.RetryAfterOf(err), min(500*time.Millisecond<<min(tries, 7), time.Minute)), mostWait)
-	c.o.lg.Warn("the other side does not take what a bot says; it is asked again", "channel", c.channel, "conversation", c.conv, "in", later, "tries", tries+1, "err", err)
-	if err := c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Refused, Ref: ref, Doubt: doubt, Until: time.Now().Add(later).UTC()}, v); err != nil {
+	later := min(max(fault.RetryAfterOf(err), min(500*time.Millisecond<<min(v.tries, 7), time.Minute)), mostWait)
+	c.o.lg.Warn("the other side does not take what a bot says; it is asked again", "channel", c.channel, "conversation", c.conv, "in", later, "tries", v.tries+1, "err", err)
+	if err := c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Refused, Ref: ref, Doubt: doubt, Since: v.since, Until: time.Now().Add(later).UTC()}, v); err != nil {
 		return err
 	}
 	return chat.Later(later)
+}
+
+// crowded says why what could wait is given up.
+func crowded(n int, err error) error {
+	if err == nil {
+		return fault.New(fault.Limited, "%d messages wait for the other side already; replay it when that takes messages again", n)
+	}
+	return fault.New(fault.Limited, "%s (%d messages wait for that already; replay it when the other side takes messages again)", fault.MessageOf(err), n)
 }
 
 // dead makes an item a dead letter. The letter is kept before the log says so:
@@ -443,7 +485,7 @@ func (c *carrier) dead(ctx context.Context, it Item, v sight, ref string, cause 
 	if err := c.o.keep(keep, letter); err != nil {
 		return err
 	}
-	return c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Dead}, v)
+	return c.note(ctx, event.Posted{Pos: it.Pos, Step: event.Dead, Since: v.since}, v)
 }
 
 // note writes a step down. v is what it follows.

@@ -24,7 +24,7 @@ import (
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

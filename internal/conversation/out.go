@@ -17,7 +17,7 @@ type Out struct {
 	Last     event.Posted // which that is
 	At       time.Time    // when it was written
 	Tries    int          // how often the item of Last was refused
-	Since    time.Time    // when that was for the first time
+	Since    time.Time    // since when items are refused; kept when one becomes a dead letter
 
 	there map[uint64]there // by the positions that name them
 	dead  map[uint64]bool
@@ -57,11 +57,12 @@ func (o *Out) apply(e event.Entry) {
 		}
 		o.Last, o.At = p, e.Time
 	}
+	if !p.Since.IsZero() {
+		o.Since = p.Since
+	}
 	switch p.Step {
 	case event.Refused:
-		if o.Tries++; o.Tries == 1 {
-			o.Since = e.Time
-		}
+		o.Tries++
 	case event.There:
 		if p.Ref != "" {
 			if o.there == nil {

@@ -246,6 +246,7 @@ type Posted struct {
 	Lease uint64    `json:"lease,omitempty"` // the entry in whose name
 	Ref   string    `json:"ref,omitempty"`   // what the other side calls it; before it is there, how far it came
 	Doubt bool      `json:"doubt,omitempty"` // it was refused, but the other side may have it
+	Since time.Time `json:"since,omitzero"`  // it was refused: when that began, of this item or of those that it waited behind
 	Until time.Time `json:"until,omitzero"`  // it was refused, and is not to be tried before
 }
 

@@ -30,7 +30,8 @@ type Log interface {
 	channel.Values
 }
 
-// NodeOptions are a Node's. All but Through, Bots and GiveUp are required.
+// NodeOptions are a Node's. All but Through, Bots, GiveUp, Waiting and Queue are
+// required.
 type NodeOptions struct {
 	Channel string
 	Worker  string
@@ -42,6 +43,8 @@ type NodeOptions struct {
 	Rate    float64    // as in channel.Options
 	Burst   int
 	GiveUp  time.Duration // as in channel.OutletOptions
+	Waiting int           // as in channel.OutletOptions
+	Queue   int           // as in chat.Options
 	// Attach makes the channel on the node's desk and adds it to its outlet.
 	Attach func(*Node) error
 }
@@ -76,10 +79,10 @@ func StartNode(t *testing.T, o NodeOptions) *Node {
 		o.Bots = []chat.Bot{{ID: "bot", Name: "Bot"}}
 	}
 	var err error
-	n.Outlet, err = channel.NewOutlet(channel.OutletOptions{Values: o.Log, GiveUp: o.GiveUp, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	n.Outlet, err = channel.NewOutlet(channel.OutletOptions{Values: o.Log, GiveUp: o.GiveUp, Waiting: o.Waiting, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(err)
 	n.Chat, err = chat.New(chat.Options{
-		Log: o.Death.Log(o.Through, n.Halt), Engines: One{o.Engine}, Worker: o.Worker, Checkpoint: 5 * time.Millisecond, Outlet: n.Outlet, Bots: o.Bots,
+		Log: o.Death.Log(o.Through, n.Halt), Engines: One{o.Engine}, Worker: o.Worker, Checkpoint: 5 * time.Millisecond, Outlet: n.Outlet, Bots: o.Bots, Queue: o.Queue,
 	})
 	must(err)
 	n.Desk, err = channel.New(channel.Options{

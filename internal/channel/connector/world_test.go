@@ -47,7 +47,7 @@ func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

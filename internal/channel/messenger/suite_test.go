@@ -27,7 +27,7 @@ import (
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func startWith(t *testing.T, log *eventlog.Log, name string, m *meta, e lm.Engin
 	a.Graph, a.Bot, a.Greeting = m.url, "bot", "**Welcome!**"
 	var s *messenger.Server
 	n := channeltest.StartNode(t, channeltest.NodeOptions{
-		Channel: messenger.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40, GiveUp: time.Second,
+		Channel: messenger.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40,
 		Bots: []chat.Bot{{ID: "bot", Name: "Bot", Courier: away}},
 		Attach: func(n *channeltest.Node) (err error) {
 			if s, err = messenger.New(messenger.Options{Desk: n.Desk, Accounts: []messenger.Account{a}}); err == nil {

@@ -19,7 +19,7 @@ import (
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func start(t *testing.T, log *eventlog.Log, name string, f *fake, e lm.Engine, d
 	t.Helper()
 	n := &node{slack: f}
 	x := channeltest.StartNode(t, channeltest.NodeOptions{
-		Channel: slack.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40, GiveUp: time.Second,
+		Channel: slack.Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 10, Burst: 40,
 		Attach: func(x *channeltest.Node) (err error) {
 			if n.handler, err = slack.New(slack.Options{Desk: x.Desk, Accounts: []slack.Account{account()}, API: f.url()}); err == nil {
 				x.Outlet.Add(x.Desk, n.handler)

@@ -23,7 +23,7 @@ import (
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func start(t *testing.T, ms *microsoft, log *eventlog.Log, name, room string, e 
 	t.Helper()
 	n := &node{ms: ms, room: room}
 	x := channeltest.StartNode(t, channeltest.NodeOptions{
-		Channel: Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 5, Burst: 60, GiveUp: time.Second,
+		Channel: Name, Worker: name, Log: log, Death: death, Engine: e, Rate: 5, Burst: 60,
 		Attach: func(x *channeltest.Node) (err error) {
 			if n.s, err = New(Options{Desk: x.Desk, Accounts: []Account{{Name: "shop", AppID: testApp, Secret: secret.New(testSecret), Cloud: ms.cloud()}}}); err == nil {
 				x.Outlet.Add(x.Desk, n.s, "shop")

@@ -45,7 +45,7 @@ func signature(key []byte, id, at string, body []byte) string {
 
 func openLog(t *testing.T) *eventlog.Log {
 	t.Helper()
-	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 500 * time.Millisecond})
+	l, err := eventlog.Open(t.Context(), eventlog.Options{Dir: t.TempDir(), MemoryOnly: true, Lease: 2 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
