@@ -156,4 +156,3 @@ func TestForgiven(t *testing.T) {
 		t.Error(all, err)
 	}
 }
-
