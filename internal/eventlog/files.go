@@ -93,6 +93,56 @@ func (l *Log) File(ctx context.Context, conversation, id string) ([]byte, error)
 	return out, nil
 }
 
+// HasFile reports whether a file is there, whole, as far as this node knows.
+func (l *Log) HasFile(ctx context.Context, conversation, id string) (bool, error) {
+	if !event.ValidConversation(conversation) || !fileID.MatchString(id) {
+		return false, nil
+	}
+	if err := l.member(); err != nil {
+		return false, err
+	}
+	_, err := l.part(ctx, fileSubject(conversation, id, "end"))
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// EachFile names every file that is kept.
+func (l *Log) EachFile(ctx context.Context, each func(conversation, id string) error) error {
+	if err := l.member(); err != nil {
+		return err
+	}
+	stream, err := l.js.Stream(ctx, fileStream)
+	if err != nil {
+		return readFault(err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(fileSubject("*", "*", "end")))
+	if err != nil {
+		return readFault(err)
+	}
+	for subject := range info.State.Subjects {
+		if part := strings.Split(subject, "."); len(part) == 4 {
+			if err := each(part[1], part[2]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// DropFile erases one file of a conversation; its bytes are overwritten. One
+// that is not there is no error.
+func (l *Log) DropFile(ctx context.Context, conversation, id string) error {
+	if !event.ValidConversation(conversation) || !fileID.MatchString(id) {
+		return nil
+	}
+	if err := l.member(); err != nil {
+		return err
+	}
+	return l.eraseFiles(ctx, fileSubject(conversation, id, "*"))
+}
+
 // putPart stores a chunk unless it is there.
 func (l *Log) putPart(ctx context.Context, subject string, content []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
@@ -137,11 +187,15 @@ func (l *Log) part(ctx context.Context, subject string) ([]byte, error) {
 
 // forgetFiles erases a conversation's files; their bytes are overwritten.
 func (l *Log) forgetFiles(ctx context.Context, conversation string) error {
+	return l.eraseFiles(ctx, fileSubject(conversation, "*", "*"))
+}
+
+func (l *Log) eraseFiles(ctx context.Context, subjects string) error {
 	stream, err := l.js.Stream(ctx, fileStream)
 	if err != nil {
 		return readFault(err)
 	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(fileSubject(conversation, "*", "*")))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjects))
 	if err != nil {
 		return readFault(err)
 	}

@@ -96,3 +96,38 @@ func TestFiles(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// One file alone is known, named and erased.
+func TestOneFile(t *testing.T) {
+	l := open(t, eventlog.Options{Dir: t.TempDir(), MemoryOnly: true})
+	conv, other := event.NewConversation("local"), event.NewConversation("local")
+	const id = "0123456789abcdef"
+	for _, x := range [][2]string{{conv, id + "a"}, {other, id}} {
+		if err := l.PutFile(t.Context(), x[0], x[1], []byte("a small file")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.PutFile(t.Context(), conv, id+"b", make([]byte, 1<<20+1)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is gone already
+		if err := l.DropFile(t.Context(), conv, id+"b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	named := map[string]bool{}
+	if err := l.EachFile(t.Context(), func(conv, name string) error { named[conv+" "+name] = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(named) != 2 || !named[conv+" "+id+"a"] || !named[other+" "+id] {
+		t.Errorf("%d files are named: %v", len(named), named)
+	}
+	for _, c := range []struct {
+		conv, name string
+		want       bool
+	}{{conv, id + "a", true}, {conv, id + "b", false}, {other, id + "a", false}, {conv, "*", false}, {"nope", id, false}} {
+		if has, err := l.HasFile(t.Context(), c.conv, c.name); has != c.want || err != nil {
+			t.Errorf("file %q of %s is there: %v, %v", c.name, c.conv, has, err)
+		}
+	}
+}

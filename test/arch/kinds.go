@@ -50,6 +50,7 @@ type Room struct {
 func Rooms() []Room {
 	return []Room{
 		{"internal/activity", Vocab, ""},
+		{"internal/files", Vocab, ""},
 		{"internal/fault", Vocab, ""},
 		{"internal/secret", Vocab, ""},
 		{"internal/atomicfile", Vocab, ""},

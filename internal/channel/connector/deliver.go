@@ -247,7 +247,7 @@ func shape(b Bot, d chat.Delivery, service string) activity.Activity {
 	keepList(extra, "attachments", func(x map[string]json.RawMessage) bool { return hasText(x["contentType"]) })
 	keepList(extra, "entities", func(x map[string]json.RawMessage) bool { return hasText(x["type"]) })
 	if raw, ok := extra["attachments"]; ok {
-		extra["attachments"] = channel.WithBase(raw, service)
+		extra["attachments"] = channel.WithBase(forBots(raw, d.Conversation), service)
 	}
 	if b.Inline {
 		extra["deliveryMode"] = json.RawMessage(`"expectReplies"`)

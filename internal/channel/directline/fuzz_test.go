@@ -76,8 +76,8 @@ func FuzzUpload(f *testing.F) {
 		}
 		urls := make([]string, len(files))
 		for i, x := range files {
-			if len(x.content) > 64 || x.Name == "" || strings.ContainsAny(x.Name, "/\\\r\n\x00") {
-				t.Fatalf("file %q of %d bytes", x.Name, len(x.content))
+			if len(x.Content) > 64 || x.Name == "" || strings.ContainsAny(x.Name, "/\\\r\n\x00") {
+				t.Fatalf("file %q of %d bytes", x.Name, len(x.Content))
 			}
 			urls[i] = filesBase + "c/i/n"
 		}

@@ -1,7 +1,6 @@
 package directline
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,16 +9,15 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/body"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/wire"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/files"
 )
 
 const (
@@ -31,13 +29,6 @@ const (
 
 var errNoFile = fault.New(fault.Invalid, "there is no file in this upload")
 
-// file is what somebody sent along.
-type file struct {
-	Name    string `json:"name"`
-	Type    string `json:"type"`
-	content []byte
-}
-
 // upload takes files, and the message that they belong to.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 	c, id, err := s.access(r)
@@ -48,7 +39,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 	_ = rc.SetReadDeadline(time.Now().Add(4 * body.Time)) // unsupported only by test recorders
 	limit := s.opts.MaxActivity + maxFiles*s.opts.MaxFile
 	r.Body = http.MaxBytesReader(w, r.Body, limit)
-	a, files, err := s.readUpload(r)
+	a, sent, err := s.readUpload(r)
 	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
 		return err
@@ -65,13 +56,13 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	urls := make([]string, len(files))
-	for i, f := range files {
+	urls := make([]string, len(sent))
+	for i, f := range sent {
 		if urls[i], err = s.keep(r, id, f); err != nil {
 			return err
 		}
 	}
-	if err := attach(&a, files, urls); err != nil {
+	if err := attach(&a, sent, urls); err != nil {
 		return err
 	}
 	return s.take(w, r, c, id, a, key)
@@ -79,7 +70,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) error {
 
 // readUpload reads either multipart/form-data, an activity and its files, or
 // one file as the body itself.
-func (s *Server) readUpload(r *http.Request) (activity.Activity, []file, error) {
+func (s *Server) readUpload(r *http.Request) (activity.Activity, []files.File, error) {
 	none := activity.Activity{Type: activity.TypeMessage}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil {
@@ -87,14 +78,14 @@ func (s *Server) readUpload(r *http.Request) (activity.Activity, []file, error) 
 	}
 	if kind != "multipart/form-data" {
 		f, err := s.readFile(r.Body, kind, nameOf(r.Header.Get("Content-Disposition")))
-		if err == nil && len(f.content) == 0 {
+		if err == nil && len(f.Content) == 0 {
 			err = errNoFile
 		}
-		return none, []file{f}, err
+		return none, []files.File{f}, err
 	}
 	var (
-		a     = none
-		files []file
+		a    = none
+		sent []files.File
 	)
 	for parts := multipart.NewReader(r.Body, params["boundary"]); ; {
 		p, err := parts.NextPart()
@@ -119,25 +110,25 @@ func (s *Server) readUpload(r *http.Request) (activity.Activity, []file, error) 
 		if err != nil {
 			return none, nil, err
 		}
-		if files = append(files, f); len(files) > maxFiles {
+		if sent = append(sent, f); len(sent) > maxFiles {
 			return none, nil, fault.New(fault.TooLarge, "at most %d files go with one message", maxFiles)
 		}
 	}
-	if len(files) == 0 {
+	if len(sent) == 0 {
 		return none, nil, errNoFile
 	}
-	return a, files, nil
+	return a, sent, nil
 }
 
-func (s *Server) readFile(r io.Reader, kind, name string) (file, error) {
+func (s *Server) readFile(r io.Reader, kind, name string) (files.File, error) {
 	b, err := readPart(r, s.opts.MaxFile)
 	if kind == "" {
 		kind = "application/octet-stream"
 	}
-	if name = cleanName(name); name == "" {
+	if name = files.CleanName(name); name == "" {
 		name = "file"
 	}
-	return file{Name: name, Type: kind, content: b}, err
+	return files.File{Name: name, Type: kind, Content: b}, err
 }
 
 func readPart(r io.Reader, limit int64) ([]byte, error) {
@@ -170,34 +161,14 @@ func nameOf(disposition string) string {
 	return ""
 }
 
-// cleanName makes a name that is safe in a path and in a header.
-func cleanName(name string) string {
-	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
-	name = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '/' {
-			return -1
-		}
-		return r
-	}, name)
-	for len(name) > 200 {
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
-	}
-	if name == "." || name == ".." {
-		return ""
-	}
-	return name
-}
-
 // keep stores a file under an id that follows from its bytes, so that an
 // upload which is repeated keeps nothing twice, and that nobody can guess:
 // whoever knows the address may read it, as a picture's <img> has to.
-func (s *Server) keep(r *http.Request, conv string, f file) (string, error) {
-	head, err := json.Marshal(f)
+func (s *Server) keep(r *http.Request, conv string, f files.File) (string, error) {
+	content, err := f.Encode()
 	if err != nil {
 		return "", err
 	}
-	content := append(append(head, '\n'), f.content...)
 	id := hex.EncodeToString(wire.MAC(s.opts.Secret, "directline file\x00"+conv+"\x00"+string(content))[:16])
 	if err := s.opts.Files.PutFile(r.Context(), conv, id, content); err != nil {
 		return "", err
@@ -207,17 +178,17 @@ func (s *Server) keep(r *http.Request, conv string, f file) (string, error) {
 
 // attach puts the files' addresses into the activity: into the attachment of
 // the same name that has none yet, or one that is added.
-func attach(a *activity.Activity, files []file, urls []string) error {
+func attach(a *activity.Activity, sent []files.File, urls []string) error {
 	var all []map[string]json.RawMessage
 	if raw, ok := a.Extra["attachments"]; ok && json.Unmarshal(raw, &all) != nil {
 		return fault.New(fault.Invalid, `"attachments" must be a list of objects`)
 	}
-	for i, f := range files {
+	for i, f := range sent {
 		at := -1
 		for j, x := range all {
 			var name string
 			_, has := x["contentUrl"]
-			if !has && json.Unmarshal(x["name"], &name) == nil && cleanName(name) == f.Name {
+			if !has && json.Unmarshal(x["name"], &name) == nil && files.CleanName(name) == f.Name {
 				at = j
 				break
 			}
@@ -251,12 +222,11 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	head, content, ok := bytes.Cut(b, []byte("\n"))
-	var f file
-	if !ok || json.Unmarshal(head, &f) != nil {
-		return errors.New("a file that was kept can't be read")
+	f, err := files.Decode(b)
+	if err != nil {
+		return err
 	}
 	inline := strings.HasPrefix(f.Type, "audio/") || strings.HasPrefix(f.Type, "video/") || strings.HasPrefix(f.Type, "image/") && !strings.Contains(f.Type, "svg")
-	wire.ServeFile(w, r, f.Name, f.Type, content, inline)
+	wire.ServeFile(w, r, f.Name, f.Type, f.Content, inline)
 	return nil
 }

@@ -91,7 +91,10 @@ func ServeFile(w http.ResponseWriter, r *http.Request, name, kind string, conten
 	h.Set("Content-Type", kind)
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
-	h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if h.Get("Cache-Control") == "" {
+		h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	}
 	disposition := "attachment"
 	if inline {
 		disposition = "inline"
