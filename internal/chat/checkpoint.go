@@ -86,8 +86,10 @@ func (c *checkpoints) add(chunk lm.Chunk) error {
 	return nil
 }
 
-// mostFlying covers a round trip to another region of a few checkpoints' time.
-const mostFlying = 8
+// mostFlying covers a round trip to another region of a few checkpoints' time,
+// and no more: what a leader was given while it was cut off is taken back one by
+// one when it returns (docs/operate/regions.md).
+const mostFlying = 4
 
 // sendOrWait appends what is waiting, or leaves it for the next landing. mu is
 // held.

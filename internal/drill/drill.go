@@ -180,7 +180,7 @@ const (
 	warmUp   = 3 * time.Second
 	settle   = time.Second
 	patience = 60 * time.Second // until a disturbed user counts as lost
-	recovery = 2 * time.Minute  // until all regions serve again
+	recovery = 5 * time.Minute  // until all regions serve again
 )
 
 // inflict breaks a region and waits until everybody who was disturbed goes on.
