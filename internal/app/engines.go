@@ -109,6 +109,7 @@ func tune(e config.Engine) func(lm.Model) lm.Model {
 		if e.Context > 0 {
 			m.Window = e.Context
 		}
+		m.Vision = m.Vision || e.Vision
 		return m
 	}
 }

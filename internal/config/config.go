@@ -129,6 +129,7 @@ type Engine struct {
 	Resume  lm.Policy     // "" = what kind and dialect promise; Embedded: never "" once loaded
 	Slots   int           // answers at once; 0 = the engine's own
 	Context int           // Embedded: tokens of one conversation's window; 0 = the model's own, within reason
+	Vision  bool          // OpenAI: reads pictures, whatever the server says of itself
 	Threads int           // Embedded: processor threads; 0 = one for each physical core
 	Timeout time.Duration // longest silence in the middle of an answer
 }
@@ -199,10 +200,14 @@ type Log struct {
 // Limits bound what one client may ask for.
 type Limits struct {
 	Message int64 // bytes of one message's text
-	Body    int64 // bytes of one request's body
-	Queue   int   // turns held or queued before new ones are refused
-	Running int   // turns worked on at once
-	Reserve int64 // bytes kept free on the data directory's disk
+	File    int64 // bytes of one file
+	Files   *int  // of one message; 0 = none are taken
+	// FileTypes are such as image/png or text/*; none: all are taken.
+	FileTypes []string
+	Body      int64 // bytes of one request's body
+	Queue     int   // turns held or queued before new ones are refused
+	Running   int   // turns worked on at once
+	Reserve   int64 // bytes kept free on the data directory's disk
 }
 
 // Auto reports whether no engine is named, so that one is to be looked for.
@@ -534,8 +539,8 @@ func (l *loader) checkEngine(key string, e Engine) {
 	if openAI && e.URL == "" && !l.failedAt(key+".url") {
 		l.problem(key+".url", `for example "http://127.0.0.1:11434/v1"`, "an engine of kind openai needs the base URL of its API")
 	}
-	if !openAI && (e.URL != "" || !e.Key.Empty() || e.Dialect != "") {
-		l.problem(key, "url, key and dialect belong to kind openai", "an engine of kind %s has no server to reach", e.Kind)
+	if !openAI && (e.URL != "" || !e.Key.Empty() || e.Dialect != "" || e.Vision) {
+		l.problem(key, "url, key, dialect and vision belong to kind openai", "an engine of kind %s has no server to reach", e.Kind)
 	}
 	if !embedded && (e.Context != 0 || e.Threads != 0) {
 		l.problem(key, "context and threads belong to kind embedded", "an engine of kind %s decides that itself", e.Kind)

@@ -170,7 +170,7 @@ region: twice
 		`parley.yaml:23:35: engines[0].url: "example.org" is not a URL with http:// or https:// (wanted: http(s)://host[:port]/path)`,
 		`parley.yaml:24:5: engines[1].name: "one" is the name of another engine too`,
 		`parley.yaml:24:5: engines[1].url: an engine of kind openai needs the base URL of its API (for example "http://127.0.0.1:11434/v1")`,
-		`parley.yaml:25:5: engines[2]: an engine of kind demo has no server to reach (url, key and dialect belong to kind openai)`,
+		`parley.yaml:25:5: engines[2]: an engine of kind demo has no server to reach (url, key, dialect and vision belong to kind openai)`,
 		`parley.yaml:26:5: engines[3]: an engine of kind openai decides that itself (context and threads belong to kind embedded)`,
 		`parley.yaml:26:5: engines[3].resume: "exact" needs token ids, which only the embedded engine gives (prefill, restart or fail)`,
 		`parley.yaml:29:18: bots[0].temperature: wanted a number, found a text, "hot" (wanted: 0 to 5)`,

@@ -430,6 +430,16 @@ func checkOrigin(v string) error {
 	return nil
 }
 
+// fileType is a type, or all of a group.
+var fileType = regexp.MustCompile(`^[a-z0-9.+-]{1,60}/([a-z0-9.+-]{1,90}|\*)$`)
+
+func checkFileType(v string) error {
+	if !fileType.MatchString(v) {
+		return fmt.Errorf("%q is not a type such as image/png, or image/* for all of them", clip(v))
+	}
+	return nil
+}
+
 var (
 	regionForm = regexp.MustCompile(`^[a-z0-9]{1,32}$`)
 	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)

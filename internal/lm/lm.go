@@ -58,6 +58,7 @@ type Model struct {
 	Resume    Policy
 	Embedding bool // serves Embed
 	Demo      bool // canned text, not a language model: say so wherever its answers show
+	Vision    bool // reads Message.Pictures
 	// Advice is how its makers advise to sample it, for conversations whose
 	// bot does not say.
 	Advice Params
@@ -106,7 +107,20 @@ type Message struct {
 	// tool calls, names) and wins over Role and Text in drivers whose server
 	// speaks the same dialect. Others return Unsupported if they can't read it.
 	Raw json.RawMessage `json:"-"`
+	// Pictures stand before the text. Only a Model with Vision is given any;
+	// a driver that has none says Unsupported.
+	Pictures []Picture `json:"-"`
 }
+
+// Picture is an image file.
+type Picture struct {
+	Type    string // image/png, image/jpeg, image/gif or image/webp
+	Content []byte
+}
+
+// PictureTokens is about what a picture takes of a window: servers don't tell
+// before they answer, and most stay below.
+const PictureTokens = 1200
 
 // Request asks for one answer.
 type Request struct {

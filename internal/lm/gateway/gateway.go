@@ -193,7 +193,8 @@ type modelObject struct {
 	Created int64  `json:"created"`
 	Owner   string `json:"owned_by"`
 	Window  int    `json:"max_model_len,omitempty"`
-	Demo    bool   `json:"demo,omitempty"` // not a language model
+	Demo    bool   `json:"demo,omitempty"`   // not a language model
+	Vision  bool   `json:"vision,omitempty"` // reads pictures
 }
 
 // models lists all, or shows the one that id names.
@@ -205,7 +206,7 @@ func (g *Gateway) models(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	list := make([]modelObject, 0, len(all))
 	for _, m := range all {
-		o := modelObject{ID: m.ID, Object: "model", Owner: "parley", Window: m.Window, Demo: m.Demo}
+		o := modelObject{ID: m.ID, Object: "model", Owner: "parley", Window: m.Window, Demo: m.Demo, Vision: m.Vision}
 		if m.ID == id {
 			writeJSON(w, http.StatusOK, o)
 			return

@@ -162,6 +162,9 @@ func (e *Engine) ask(ctx context.Context, model string, kind wire.Kind, frame fu
 func texts(messages []lm.Message) ([]lm.Message, error) {
 	out := make([]lm.Message, len(messages))
 	for i, m := range messages {
+		if len(m.Pictures) > 0 {
+			return nil, fault.New(fault.Unsupported, "message %d has pictures; the embedded engine reads text only", i+1)
+		}
 		if len(m.Raw) > 0 {
 			var err error
 			if m, err = rawText(i, m.Raw); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,9 +83,12 @@ func (e *Engine) prefills() prefill {
 	return e.d.prefill
 }
 
-// askLlamaServer fills in window and slots.
+// askLlamaServer fills in window, slots and what the model reads.
 func askLlamaServer(ctx context.Context, e *Engine, all []lm.Model) {
 	var p struct {
+		Modalities struct {
+			Vision bool `json:"vision"`
+		} `json:"modalities"`
 		Slots    int `json:"total_slots"`
 		Defaults struct {
 			Window int `json:"n_ctx"`
@@ -99,10 +103,12 @@ func askLlamaServer(ctx context.Context, e *Engine, all []lm.Model) {
 			all[i].Window = p.Defaults.Window // of one slot, not of the training
 		}
 		all[i].Slots = p.Slots
+		all[i].Vision = all[i].Vision || p.Modalities.Vision
 	}
 }
 
-// askOllama fills in the window of the first models: Ollama tells it one by one.
+// askOllama fills in window and abilities of the first models: Ollama tells
+// them one by one.
 func askOllama(ctx context.Context, e *Engine, all []lm.Model) {
 	for i := range all[:min(len(all), 8)] {
 		if all[i].Window > 0 {
@@ -111,10 +117,12 @@ func askOllama(ctx context.Context, e *Engine, all []lm.Model) {
 		var show struct {
 			Parameters string         `json:"parameters"`
 			Info       map[string]any `json:"model_info"`
+			Can        []string       `json:"capabilities"`
 		}
 		if err := e.post(ctx, e.root.JoinPath("api", "show"), map[string]string{"model": all[i].ID}, &show); err != nil {
 			continue
 		}
+		all[i].Vision = all[i].Vision || slices.Contains(show.Can, "vision")
 		for k, v := range show.Info {
 			if n, ok := v.(float64); ok && strings.HasSuffix(k, ".context_length") {
 				all[i].Window = int(n)

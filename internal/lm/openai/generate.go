@@ -2,10 +2,12 @@ package openai
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,9 +65,26 @@ func messages(r lm.Request) ([]any, error) {
 			out = append(out, m.Raw)
 			continue
 		}
+		if len(m.Pictures) > 0 {
+			out = append(out, pictured(m))
+			continue
+		}
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// pictured is a message whose content is a list of parts.
+func pictured(m lm.Message) map[string]any {
+	var parts []any
+	for _, p := range m.Pictures {
+		url := "data:" + p.Type + ";base64," + base64.StdEncoding.EncodeToString(p.Content)
+		parts = append(parts, map[string]any{"type": "image_url", "image_url": map[string]string{"url": url}})
+	}
+	if m.Text != "" {
+		parts = append(parts, map[string]any{"type": "text", "text": m.Text})
+	}
+	return map[string]any{"role": m.Role, "content": parts}
 }
 
 // compose makes the body and names the operation.
@@ -205,6 +224,9 @@ func (e *Engine) Generate(ctx context.Context, r lm.Request, emit func(lm.Chunk)
 func (e *Engine) rendered(ctx context.Context, r lm.Request) (lm.Request, error) {
 	if r.Prefix == nil || r.Prefix.Text == "" || len(r.Messages) == 0 || e.prefills() != renderedPrompt {
 		return r, nil
+	}
+	if slices.ContainsFunc(r.Messages, func(m lm.Message) bool { return len(m.Pictures) > 0 }) {
+		return r, nil // a prompt is a text: a trailing message has to do
 	}
 	prompt, err := e.render(ctx, r)
 	switch {

@@ -60,7 +60,7 @@ func (m *mock) native(mux *http.ServeMux) {
 	case LlamaServer:
 		mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"status": "ok"}) })
 		mux.HandleFunc("GET /props", func(w http.ResponseWriter, _ *http.Request) {
-			reply(w, 200, map[string]any{"total_slots": 4, "default_generation_settings": map[string]any{"n_ctx": m.window}})
+			reply(w, 200, map[string]any{"total_slots": 4, "modalities": map[string]bool{"vision": true, "audio": false}, "default_generation_settings": map[string]any{"n_ctx": m.window}})
 		})
 		mux.HandleFunc("POST /apply-template", func(w http.ResponseWriter, r *http.Request) {
 			var in struct{ Messages []lm.Message }
@@ -86,8 +86,9 @@ func (m *mock) native(mux *http.ServeMux) {
 		mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"version": "0.12.0"}) })
 		mux.HandleFunc("POST /api/show", func(w http.ResponseWriter, _ *http.Request) {
 			reply(w, 200, map[string]any{
-				"parameters": "stop \"<|x|>\"\nnum_ctx                        3000\n",
-				"model_info": map[string]any{"general.architecture": "llama", "llama.context_length": 131072},
+				"parameters":   "stop \"<|x|>\"\nnum_ctx                        3000\n",
+				"capabilities": []string{"completion", "vision"},
+				"model_info":   map[string]any{"general.architecture": "llama", "llama.context_length": 131072},
 			})
 		})
 	}

@@ -7,11 +7,13 @@ package openai
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -222,7 +224,7 @@ func (e *Engine) askModels(ctx context.Context) ([]lm.Model, error) {
 		}
 		for _, m := range list.Data {
 			if m.ID != "" {
-				all = append(all, lm.Model{ID: m.ID, Window: max(m.Window, m.Meta.Train)})
+				all = append(all, lm.Model{ID: m.ID, Window: max(m.Window, m.Meta.Train), Vision: m.sees()})
 			}
 		}
 		if len(all) == 0 {
@@ -254,14 +256,31 @@ func (e *Engine) first(all []lm.Model) []lm.Model {
 }
 
 type modelList struct {
-	Data []struct {
-		ID     string `json:"id"`
-		Owner  string `json:"owned_by"`
-		Window int    `json:"max_model_len"`
-		Meta   struct {
-			Train int `json:"n_ctx_train"`
-		} `json:"meta"`
-	} `json:"data"`
+	Data []listedModel `json:"data"`
+}
+
+type listedModel struct {
+	ID     string `json:"id"`
+	Owner  string `json:"owned_by"`
+	Window int    `json:"max_model_len"`
+	Meta   struct {
+		Train int `json:"n_ctx_train"`
+	} `json:"meta"`
+	// What some services tell beyond OpenAI's API, in forms of their own.
+	Capabilities json.RawMessage `json:"capabilities"` // Mistral: {"vision":true}
+	Architecture json.RawMessage `json:"architecture"` // OpenRouter: {"input_modalities":["text","image"]}
+}
+
+// sees reports whether a server says that a model reads pictures.
+func (m listedModel) sees() bool {
+	var can struct {
+		Vision bool     `json:"vision"`
+		Input  []string `json:"input_modalities"`
+	}
+	// What has another form says nothing.
+	_ = json.Unmarshal(m.Capabilities, &can)
+	_ = json.Unmarshal(m.Architecture, &can)
+	return can.Vision || slices.Contains(can.Input, "image")
 }
 
 // model resolves "" to the default model.

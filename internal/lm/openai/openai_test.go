@@ -101,8 +101,8 @@ func TestModelsTellTheWindow(t *testing.T) {
 		want lm.Model
 	}{
 		{VLLM, lm.Model{ID: "mock-1", Window: 3000, Resume: lm.Prefill}},
-		{LlamaServer, lm.Model{ID: "mock-1", Window: 3000, Slots: 4, Resume: lm.Prefill}},
-		{Ollama, lm.Model{ID: "mock-1", Window: 3000, Resume: lm.Prefill}},
+		{LlamaServer, lm.Model{ID: "mock-1", Window: 3000, Slots: 4, Resume: lm.Prefill, Vision: true}},
+		{Ollama, lm.Model{ID: "mock-1", Window: 3000, Resume: lm.Prefill, Vision: true}},
 		{Generic, lm.Model{ID: "mock-1", Resume: lm.Restart}},
 	} {
 		_, srv := newMock(t, c.d)
@@ -111,6 +111,32 @@ func TestModelsTellTheWindow(t *testing.T) {
 		if d := cmp.Diff([]lm.Model{c.want}, got); err != nil || d != "" {
 			t.Errorf("%s: %v\n%s", c.d, err, d)
 		}
+	}
+}
+
+// What services tell of pictures in their lists of models, each in its own form.
+func TestModelsTellWhoSees(t *testing.T) {
+	for list, want := range map[string][]bool{
+		`{"id":"a","capabilities":{"completion_chat":true,"vision":true}},{"id":"b","capabilities":{"vision":false}}`:                     {true, false},
+		`{"id":"a","architecture":{"modality":"text+image->text","input_modalities":["text","image"]}},{"id":"b","architecture":"llama"}`: {true, false},
+		`{"id":"a","capabilities":["completion"]},{"id":"b","capabilities":{"vision":"maybe"}},{"id":"c"}`:                                {false, false, false},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"object":"list","data":[`+list+`]}`)
+		}))
+		e := open(t, Options{BaseURL: srv.URL})
+		all, err := e.Models(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []bool
+		for _, m := range all {
+			got = append(got, m.Vision)
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s:\n%s", list, d)
+		}
+		srv.Close()
 	}
 }
 
@@ -131,6 +157,32 @@ func ask(ctx context.Context, e *Engine) (string, lm.Result, error) {
 		return nil
 	})
 	return b.String(), res, err
+}
+
+func TestPicturesGoAsParts(t *testing.T) {
+	var got struct {
+		Messages []json.RawMessage `json:"messages"`
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got.Messages = nil
+		_ = json.NewDecoder(r.Body).Decode(&got)
+		_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" cat\"},\"finish_reason\":\"stop\"}]}\n\n")
+	}))
+	defer srv.Close()
+	cut := &lm.Prefix{Text: "A", Policy: lm.Prefill}
+	for _, d := range []Dialect{OpenAI, VLLM, LlamaServer, Ollama} {
+		e := open(t, Options{BaseURL: srv.URL, Dialect: d, Resume: lm.Prefill})
+		r := lm.Request{Model: "m", Prefix: cut, Messages: []lm.Message{
+			{Role: lm.User, Text: "What is it?", Pictures: []lm.Picture{{Type: "image/png", Content: []byte("\x89PNG")}}},
+		}}
+		if _, err := e.Generate(t.Context(), r, func(lm.Chunk) error { return nil }); err != nil {
+			t.Fatalf("%s: %v", d, err)
+		}
+		want := `{"content":[{"image_url":{"url":"data:image/png;base64,iVBORw=="},"type":"image_url"},{"text":"What is it?","type":"text"}],"role":"user"}`
+		if len(got.Messages) != 2 || string(got.Messages[0]) != want || string(got.Messages[1]) != `{"role":"assistant","content":"A"}` {
+			t.Errorf("%s: %s", d, got.Messages)
+		}
+	}
 }
 
 // What servers really send: every line is a whole answer of the server.

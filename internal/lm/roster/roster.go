@@ -267,6 +267,21 @@ func (r *Roster) Default() Status {
 	return Status{Problem: "there is no engine"}
 }
 
+// Sees reports whether a model ("" = the default one) is known to read
+// pictures, without asking its engine.
+func (r *Roster) Sees(model string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.places {
+		for _, m := range p.models {
+			if model == "" || m.ID == model || model == p.name+"/"+m.ID || model == p.name {
+				return m.Vision
+			}
+		}
+	}
+	return false
+}
+
 // Health is nil if the first engine can take a request; a problem that it
 // serves in spite of is not an error.
 func (r *Roster) Health(ctx context.Context) error {
