@@ -30,7 +30,7 @@ func node(t *testing.T, settings string) *app.App {
 	if !strings.Contains(settings, "listen:") {
 		settings = "listen: 127.0.0.1:0\n" + settings
 	}
-	settings = "data: " + filepath.Join(dir, "data") + "\ndirectline_secret: " + siteSecret + "\noffline: true\npatience: 1s\nlimits: {reserve: 1MiB, body: 64KiB, message: 16KiB}\n" + settings
+	settings = "data: " + filepath.Join(dir, "data") + "\ndirectline_secret: " + siteSecret + "\noffline: true\npatience: 1s\nlimits: {reserve: 1MiB, body: 64KiB, message: 16KiB, file: 64KiB, files: 2, file_types: [\"image/*\", \"text/*\"]}\n" + settings
 	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}

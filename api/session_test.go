@@ -39,6 +39,7 @@ understanding:
 	keyed := &caller{t: t, base: node(t, "keys: [{name: alice, key: alices-key-0123456789, operator: true}, {name: bob, key: bobs-key-0123456789}]\nlisten: 0.0.0.0:0\n"+engines).URL(), client: client}
 
 	conversations(t, open)
+	carried(t, open)
 	branches(t, open)
 	following(t, open)
 	badRequests(t, open)
@@ -128,6 +129,49 @@ func conversations(t *testing.T, c *caller) {
 	c.ok(204, "DELETE", path, "")
 	c.ok(404, "DELETE", path, "")
 	c.with("Idempotency-Key", "first").ok(404, "POST", "/api/v1/conversations", "")
+}
+
+// carried sends files along.
+func carried(t *testing.T, c *caller) {
+	t.Helper()
+	path := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", `{"bot":"quick"}`).text("id")
+	text := c.with("Content-Type", "text/plain").with("Idempotency-Key", "f")
+	file := text.ok(201, "POST", path+"/files?name=..%2Fnotes.md", "# Notes")
+	if again := text.ok(201, "POST", path+"/files?name=..%2Fnotes.md", "# Notes"); again.body != file.body || file.text("name") != "notes.md" {
+		t.Errorf("the same upload: %s and %s", file.body, again.body)
+	}
+	at := file.text("contentUrl")
+	if got := c.ok(200, "GET", at, ""); got.body != "# Notes" || !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment") {
+		t.Errorf("the file: %s, %v", got.body, got.header)
+	}
+	svg := c.with("Content-Type", "image/svg+xml").ok(201, "POST", path+"/files?name=a.svg", "<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+	if got := c.ok(200, "GET", svg.text("contentUrl"), "").header; !strings.HasPrefix(got.Get("Content-Disposition"), "attachment") || !strings.Contains(got.Get("Content-Security-Policy"), "sandbox") {
+		t.Errorf("a drawing that is a program: %v", got)
+	}
+	c.ok(202, "POST", path+"/activities", `{"type":"message","text":"","attachments":[`+file.body+`]}`)
+	if named := c.ok(200, "GET", path+"/files", ""); named.text("files.0.contentUrl") != at || named.get("files.1") != nil {
+		t.Errorf("the files: %s", named.body)
+	}
+	if md := c.ok(200, "GET", path+"/export?format=md", ""); !strings.Contains(md.body, "[notes.md](<"+at+">)") {
+		t.Errorf("markdown: %s", md.body)
+	}
+	c.ok(400, "POST", path+"/activities", `{"type":"message","text":"x","attachments":[{"contentUrl":"/metrics"}]}`)
+	c.ok(413, "POST", path+"/activities", `{"type":"message","text":"x","attachments":[`+strings.Repeat(file.body+",", 2)+file.body+`]}`)
+	bytes := c.with("Content-Type", "application/octet-stream")
+	bytes.ok(400, "POST", path+"/files", "\x00")
+	bytes.ok(413, "POST", path+"/files", strings.Repeat("x", 70_000))
+	bytes.with("Idempotency-Key", strings.Repeat("k", 256)).bad(400, "POST", path+"/files", "x")
+	none := "/api/v1/conversations/local-000000000000000000000000"
+	bytes.ok(404, "POST", none+"/files", "x")
+	c.ok(404, "GET", none+"/files", "")
+	c.ok(404, "GET", path+"/files/0123456789abcdef", "")
+	for _, p := range []string{path + "/files", at} {
+		c.with("Parley-Position", "x").bad(400, "GET", p, "")
+	}
+	c.ok(200, "PATCH", path, `{"trashed":true}`)
+	bytes.ok(409, "POST", path+"/files", "x")
+	c.ok(204, "DELETE", path, "")
+	c.ok(404, "GET", at, "")
 }
 
 // branches stops, regenerates and edits.
@@ -391,6 +435,7 @@ func strangers(t *testing.T, c *caller) {
 	alice, bob := c.with("Authorization", "Bearer alices-key-0123456789"), c.with("Api-Key", "bobs-key-0123456789")
 	id := alice.ok(201, "POST", "/api/v1/conversations", "").text("id")
 	turn := alice.ok(202, "POST", "/api/v1/conversations/"+id+"/activities", `{"type":"message","text":"secret"}`).text("turn")
+	file := alice.with("Content-Type", "text/plain").ok(201, "POST", "/api/v1/conversations/"+id+"/files", "secret").text("contentUrl")
 	resp := alice.ok(200, "POST", "/v1/responses", `{"input":"secret"}`).text("id")
 	foreign := c.with("Sec-Fetch-Site", "cross-site")
 	for _, x := range []struct{ method, path, body string }{
@@ -401,6 +446,8 @@ func strangers(t *testing.T, c *caller) {
 		{"POST", "/api/v1/conversations/@/activities", `{"type":"message","text":"x"}`},
 		{"GET", "/api/v1/conversations/@/events", ""},
 		{"GET", "/api/v1/conversations/@/export", ""},
+		{"GET", "/api/v1/conversations/@/files", ""},
+		{"GET", file, ""},
 		{"POST", "/api/v1/conversations/@/turns/" + turn + "/stop", ""},
 		{"POST", "/api/v1/conversations/@/turns/" + turn + "/regenerate", ""},
 		{"GET", "/v1/responses/" + resp, ""},
@@ -421,6 +468,9 @@ func strangers(t *testing.T, c *caller) {
 			c, foreign := c, foreign
 			if op.OperationID == "connectorToken" {
 				c = c.with("Content-Type", "application/x-www-form-urlencoded")
+			}
+			if op.OperationID == "uploadFile" {
+				c, foreign = c.with("Content-Type", "text/plain"), foreign.with("Content-Type", "text/plain")
 			}
 			if op.OperationID == "publishModel" {
 				c, foreign = c.with("Content-Type", "application/zip"), foreign.with("Content-Type", "application/zip")

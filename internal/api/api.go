@@ -78,7 +78,9 @@ type Info struct {
 	Bots    []BotInfo      `json:"bots"`
 	Limits  map[string]int `json:"limits"`
 	User    string         `json:"user"`
-	Labels  bool           `json:"labels"` // there may be something to label at /learn, and the user may
+	// FileTypes are those that messages may carry, such as image/*; none: all.
+	FileTypes []string `json:"file_types,omitempty"`
+	Labels    bool     `json:"labels"` // there may be something to label at /learn, and the user may
 }
 
 // EngineInfo is the state of the default engine.
@@ -92,8 +94,9 @@ type EngineInfo struct {
 
 // BotInfo names a bot.
 type BotInfo struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Vision bool   `json:"vision,omitempty"` // who answers for it can be shown pictures
 }
 
 type server struct {
@@ -161,6 +164,9 @@ func (s *server) routes() http.Handler {
 	guests("DELETE /api/v1/conversations/{id}", s.delete, as(s.delete))
 	handle("GET /api/v1/conversations/{id}/activities", s.activities)
 	guests("POST /api/v1/conversations/{id}/activities", s.say, s.guestSay)
+	handle("POST /api/v1/conversations/{id}/files", s.upload)
+	handle("GET /api/v1/conversations/{id}/files", s.files)
+	handle("GET /api/v1/conversations/{id}/files/{file}", s.file)
 	guests("GET /api/v1/conversations/{id}/events", s.events, s.guestEvents)
 	handle("GET /api/v1/conversations/{id}/export", s.export)
 	guests("POST /api/v1/conversations/{id}/turns/{turn}/stop", s.stop, as(s.stop))

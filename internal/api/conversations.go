@@ -15,6 +15,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/files"
 	"github.com/parleyhq/parley/internal/store"
 )
 
@@ -305,6 +306,14 @@ func markdown(head conversationJSON, acts []*activity.Activity) []byte {
 			}
 		}
 		fmt.Fprintf(&b, "\n## %s, %s\n\n%s\n", who, a.Timestamp.Format(time.RFC3339), a.Text)
+		for _, at := range files.Of(a) {
+			fmt.Fprintf(&b, "\n- [%s](<%s>)\n", escape(at.Name), strings.NewReplacer("<", "%3C", ">", "%3E", "\n", "").Replace(at.URL))
+		}
 	}
 	return b.Bytes()
+}
+
+// escape makes a name stand for itself in Markdown.
+func escape(name string) string {
+	return strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, "<", `\<`, "`", "\\`", "\n", " ").Replace(files.CleanName(name))
 }

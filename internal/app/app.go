@@ -349,6 +349,7 @@ func (a *App) startChat(ctx context.Context) error {
 		Homes: homes, Understanding: a.understanding, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
 		Patience: a.cfg.Patience, Outlet: a.outlet, Observer: a.metrics, Logger: a.lg,
+		Files: a.log, FileLimits: chat.FileLimits{Size: a.cfg.Limits.File, Count: mostFiles(a.cfg.Limits.Files), Types: a.cfg.Limits.FileTypes},
 	})
 	if err != nil {
 		return err
@@ -362,6 +363,14 @@ func (a *App) startChat(ctx context.Context) error {
 	}
 	a.onStop("chat", func(ctx context.Context) error { svc.Stop(ctx); return nil })
 	return nil
+}
+
+// mostFiles is a count of the configuration as chat has it: there, 0 is open.
+func mostFiles(n *int) int {
+	if n == nil || *n == 0 {
+		return -1
+	}
+	return *n
 }
 
 // gauges shows what was found on the disk.
@@ -566,8 +575,11 @@ func (a *App) info() api.Info {
 		Engine: api.EngineInfo{Name: st.Name, Model: st.Model, Demo: st.Demo, Ready: st.Ready, Problem: st.Problem},
 		Limits: map[string]int{"message_bytes": int(a.cfg.Limits.Message)},
 	}
+	if l := a.chat.Limits(); l.Count > 0 {
+		i.Limits["file_bytes"], i.Limits["files"], i.FileTypes = int(l.Size), l.Count, l.Types
+	}
 	for _, b := range a.cfg.Bots {
-		i.Bots = append(i.Bots, api.BotInfo{ID: b.ID, Name: b.Name})
+		i.Bots = append(i.Bots, api.BotInfo{ID: b.ID, Name: b.Name, Vision: b.URL != "" || a.roster.Sees(b.Model)})
 	}
 	return i
 }

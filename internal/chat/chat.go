@@ -91,8 +91,10 @@ type Options struct {
 	Patience   time.Duration // how long an answer waits for an engine to come back; 0 = 2 min
 	Undo       time.Duration // how long what was put into the trash can be taken back; 0 = 30 s
 	Outlet     Outlet        // for channels that have to be called; nil = there are none
-	Observer   Observer      // nil = nobody
-	Logger     *slog.Logger  // nil = discard
+	Files      Files         // nil = messages carry no files of ours
+	FileLimits FileLimits
+	Observer   Observer     // nil = nobody
+	Logger     *slog.Logger // nil = discard
 }
 
 // Orphan is the place of a turn's request in the log.
@@ -161,6 +163,12 @@ func New(opts Options) (*Service, error) {
 	if opts.Undo == 0 {
 		opts.Undo = 30 * time.Second
 	}
+	if opts.FileLimits.Size == 0 {
+		opts.FileLimits.Size = 10 << 20
+	}
+	if opts.FileLimits.Count == 0 {
+		opts.FileLimits.Count = 10
+	}
 	if opts.Observer == nil {
 		opts.Observer = nobody{}
 	}
@@ -214,6 +222,9 @@ func (s *Service) Start(ctx context.Context) error {
 		s.work.Go(func() { s.follow(run, stream) })
 	}
 	s.work.Go(func() { s.sweep(run) })
+	if s.opts.Files != nil {
+		s.work.Go(func() { s.sweepFiles(run) })
+	}
 	s.Serve(s.opts.Homes)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/files"
 	"github.com/parleyhq/parley/internal/lm"
 )
 
@@ -94,6 +95,7 @@ type Message struct {
 
 	heard    *activity.Understanding // what Submit understands of it
 	greeting bool                    // it is for the bot, whatever type it is of
+	files    []files.Attachment      // that it carries, as checkFiles found them
 }
 
 // Accepted says what became of a message.
@@ -106,6 +108,9 @@ type Accepted struct {
 // Submit takes a message durably and asks for its answer. With a key that was
 // used before it returns what it returned then.
 func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
+	if err := s.checkFiles(ctx, &m); err != nil {
+		return Accepted{}, err
+	}
 	if err := s.checkMessage(&m); err != nil {
 		return Accepted{}, err
 	}
@@ -145,6 +150,9 @@ func (s *Service) Submit(ctx context.Context, m Message) (Accepted, error) {
 			}
 			parent = m.Activity.ReplyToID
 		}
+		if err := takes(st, &m); err != nil {
+			return nil, err
+		}
 		said, err := s.said(m, st, id, parent)
 		if err != nil {
 			return nil, err
@@ -181,8 +189,8 @@ func (s *Service) checkMessage(m *Message) error {
 		return fault.New(fault.Invalid, `a reaction says in "replyToId" what it is to`)
 	case !listOfObjects(a.Extra["reactionsAdded"]) || !listOfObjects(a.Extra["reactionsRemoved"]):
 		return fault.New(fault.Invalid, `"reactionsAdded" and "reactionsRemoved" are lists of objects: [{"type":"like"}]`)
-	case !m.Open && a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "":
-		return fault.New(fault.Invalid, `the message is empty: "text" must hold something`)
+	case !m.Open && a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) == "" && len(m.files) == 0:
+		return fault.New(fault.Invalid, `the message is empty: "text" must hold something, or "attachments" a file`)
 	case len(a.Text) > s.opts.MaxText:
 		return fault.New(fault.TooLarge, "the message has %d bytes; at most %d are taken", len(a.Text), s.opts.MaxText)
 	case !utf8.ValidString(a.Text):
@@ -221,7 +229,7 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 	a.Conversation = &activity.Account{ID: m.Conversation}
 	meta := activity.Meta{Parent: parent, Edits: m.Edits, Understanding: m.heard}
 	said := &event.Said{Activity: &a}
-	answered := a.Type == activity.TypeMessage && strings.TrimSpace(a.Text) != "" || givesBack(&a) && s.scripted(st)
+	answered := a.Type == activity.TypeMessage && (strings.TrimSpace(a.Text) != "" || len(m.files) > 0) || givesBack(&a) && s.scripted(st)
 	if answered || m.greeting || s.forBot(st, &a) {
 		if err := s.admit(); err != nil {
 			return nil, err
@@ -231,6 +239,9 @@ func (s *Service) said(m Message, st *conversation.State, id, parent string) (*e
 		said.Turn, meta.Turn = &turn, turn.ID
 		if st.Title == "" && a.Type == activity.TypeMessage {
 			said.Title = conversation.TitleFrom(a.Text)
+			if named := files.Of(&a); said.Title == "" && len(named) > 0 {
+				said.Title = conversation.TitleFrom(named[0].Name)
+			}
 		}
 	}
 	if err := a.SetMeta(meta); err != nil {

@@ -48,10 +48,10 @@ type view struct {
 	stop    bool
 	gone    bool // the conversation was deleted
 	claimAt uint64
-	sum     uint64       // of the newest claim
-	sent    int          // the first attempt by which a bot may have got the activity; 0 = none
-	sentAt  time.Time    // when that was last so
-	path    []lm.Message // from the conversation's first to the one to answer
+	sum     uint64    // of the newest claim
+	sent    int       // the first attempt by which a bot may have got the activity; 0 = none
+	sentAt  time.Time // when that was last so
+	path    []passage // from the conversation's first to the one to answer
 	heard   heard
 }
 
@@ -67,7 +67,7 @@ func (r *run) look() view {
 		v.turn, v.state, v.attempt, v.stop = t.Turn, t.State, t.Attempt, t.Stop
 		v.carried, v.sent, v.sentAt = t.Carried, t.Sent, t.SentAt
 		v.text, v.runes, v.tokens, v.noIDs = string(t.Text), t.Runes, append([]int32(nil), t.Tokens...), t.TokensUnknown()
-		v.lead, v.path = t.Lead, messages(st, t)
+		v.lead, v.path = t.Lead, passages(st, t)
 		if r.s.opts.Understanding != nil {
 			v.heard = hear(st, t)
 		}
