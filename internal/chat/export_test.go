@@ -2,5 +2,5 @@ package chat
 
 import "context"
 
-// DropUnnamed is what the service does every hour.
-func (s *Service) DropUnnamed(ctx context.Context) error { return s.dropUnnamed(ctx) }
+// DropUnnamed is what the service does when it starts.
+func (s *Service) DropUnnamed(ctx context.Context) error { return s.dropUnnamed(ctx, 1<<62) }

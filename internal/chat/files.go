@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -196,19 +197,26 @@ func names(st *conversation.State, id string) bool {
 // sweepFiles throws away uploads that no message has named in time, and what is
 // left of conversations that were deleted while somebody uploaded.
 func (s *Service) sweepFiles(ctx context.Context) {
+	most := time.Duration(math.MaxInt64) // at first those too that waited while nobody swept
 	for ctx.Err() == nil {
-		if err := s.dropUnnamed(ctx); err != nil && ctx.Err() == nil {
+		err := s.dropUnnamed(ctx, most)
+		switch {
+		case err == nil:
+			most = 24 * time.Hour
+		case ctx.Err() == nil:
 			s.lg.Warn("uploads that no message names can't be thrown away yet", "err", err)
 		}
 		_ = pause.For(ctx, time.Hour)
 	}
 }
 
-func (s *Service) dropUnnamed(ctx context.Context) error {
+// dropUnnamed looks at uploads up to an age: each costs a look at its
+// conversation.
+func (s *Service) dropUnnamed(ctx context.Context, most time.Duration) error {
 	type place struct{ conv, id string }
 	var old []place
 	err := s.opts.Files.EachFile(ctx, func(conv, id string) error {
-		if age, ok := files.Age(id, time.Now()); ok && age > unnamed && s.serves(event.HomeOf(conv)) {
+		if age, ok := files.Age(id, time.Now()); ok && age > unnamed && age < most && s.serves(event.HomeOf(conv)) {
 			old = append(old, place{conv, id})
 		}
 		return nil
