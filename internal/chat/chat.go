@@ -113,6 +113,7 @@ type Service struct {
 	lives    map[string]*Live
 	hands    map[Orphan]bool               // requests that are being served
 	serving  map[string]context.CancelFunc // homes whose turns are taken; it ends the taking
+	adopting map[string]*adoption          // by home
 	stopping bool
 	trash    map[Orphan]time.Time // since when this worker knows of what was put there
 
@@ -177,7 +178,7 @@ func New(opts Options) (*Service, error) {
 	}
 	s := &Service{
 		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[Orphan]bool{},
-		serving: map[string]context.CancelFunc{}, trash: map[Orphan]time.Time{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
+		serving: map[string]context.CancelFunc{}, adopting: map[string]*adoption{}, trash: map[Orphan]time.Time{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
 	}
 	for _, b := range opts.Bots {
 		if _, twice := s.bots[b.ID]; twice || b.ID == "" {
@@ -263,15 +264,6 @@ func (s *Service) Serve(homes []string) {
 		})
 		s.Adopt(home, func(string) bool { return false })
 	}
-}
-
-// Adopt takes up the turns of a home that this worker serves which nobody has
-// in hand, and those that a lost worker had.
-func (s *Service) Adopt(home string, lost func(worker string) bool) {
-	if s.opts.Orphans == nil {
-		return
-	}
-	s.begin(func(taking, ctx context.Context) { s.adopt(taking, ctx, home, lost) })
 }
 
 // Stop takes no new turns and lets those at work go on until ctx ends. What is

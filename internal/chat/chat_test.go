@@ -739,3 +739,29 @@ func TestAdoptedThoughClaimedLate(t *testing.T) {
 		t.Errorf("attempt %d, state %s, text %q", end.Attempt, end.State, text)
 	}
 }
+
+// TestAdoptsOneAfterTheOther: a node that is heard and not heard in turn asks
+// for its turns to be taken up again and again, while the log has no leader.
+func TestAdoptsOneAfterTheOther(t *testing.T) {
+	var asking, most, asked atomic.Int64
+	log := openLog(t, t.TempDir())
+	s := start(t, log, demo.Canned(demo.CannedOptions{}), func(o *chat.Options) {
+		o.Homes = []string{}
+		o.Orphans = func(context.Context, string) ([]chat.Orphan, error) {
+			asked.Add(1)
+			most.Store(max(most.Load(), asking.Add(1)))
+			defer asking.Add(-1)
+			<-time.After(10 * time.Millisecond)
+			return nil, nil
+		}
+	})
+	for range 100 {
+		s.Adopt(log.Region(), func(string) bool { return false })
+	}
+	for deadline := time.Now().Add(10 * time.Second); asked.Load() < 3 && time.Now().Before(deadline); {
+		<-time.After(5 * time.Millisecond)
+	}
+	if most.Load() != 1 || asked.Load() > 5 {
+		t.Errorf("asked %d times, up to %d at once", asked.Load(), most.Load())
+	}
+}

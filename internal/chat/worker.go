@@ -34,63 +34,6 @@ func (s *Service) takeLeases(taking, ctx context.Context, home string) {
 // asks reports whether an event asks for a turn.
 func asks(e event.Event) bool { return e.Said != nil && e.Said.Turn != nil }
 
-const (
-	// adoptFor is how long adopt waits for a log that has just lost its leader.
-	adoptFor = 15 * time.Second
-	// adoptAgain is how long a new leader may need until it knows of all that the
-	// dead one has acknowledged.
-	adoptAgain = 250 * time.Millisecond
-)
-
-// adopt takes up what this worker had in hand when it died, what a lost one
-// had, and what nobody has. The claim in the log decides should another worker
-// want the same.
-func (s *Service) adopt(taking, ctx context.Context, home string, lost func(worker string) bool) {
-	var (
-		orphans []Orphan
-		err     error
-	)
-	for late := time.Now().Add(adoptFor); ; {
-		if orphans, err = s.opts.Orphans(taking, home); err == nil || taking.Err() != nil || time.Now().After(late) {
-			break
-		}
-		_ = pause.For(taking, 50*time.Millisecond)
-	}
-	s.take(ctx, orphans, lost)
-	if pause.For(taking, adoptAgain) == nil {
-		orphans, err = s.opts.Orphans(taking, home)
-		s.take(ctx, orphans, lost)
-	}
-	if err != nil && taking.Err() == nil {
-		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
-	}
-}
-
-func (s *Service) take(ctx context.Context, orphans []Orphan, lost func(worker string) bool) {
-	for _, o := range orphans {
-		l, err := s.Open(ctx, o.Conversation)
-		if err != nil {
-			continue // its lease brings it
-		}
-		var turn *event.Turn
-		l.View(func(st *conversation.State) {
-			for _, t := range st.Turns() {
-				mine := st.Claim.Turn == t.ID && (st.Claim.Worker == s.opts.Worker || lost(st.Claim.Worker))
-				if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
-					turn = &t.Turn
-				}
-			}
-		})
-		if turn != nil {
-			s.start(ctx, event.Lease{Entry: event.Entry{
-				Conversation: o.Conversation, Seq: o.Seq,
-				Event: event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: turn}},
-			}})
-		}
-		l.Close()
-	}
-}
-
 // start serves a lease unless this worker has the same one in hand already:
 // it was late to extend it, and its first goroutine extends it for both.
 func (s *Service) start(ctx context.Context, x event.Lease) {

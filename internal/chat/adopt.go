@@ -1,0 +1,110 @@
+package chat
+
+import (
+	"context"
+	"time"
+
+	"github.com/parleyhq/parley/internal/conversation"
+	"github.com/parleyhq/parley/internal/event"
+	"github.com/parleyhq/parley/internal/pause"
+)
+
+const (
+	// adoptFor is how long adopt waits for a log that has just lost its leader.
+	adoptFor = 15 * time.Second
+	// adoptAgain is how long a new leader may need until it knows of all that the
+	// dead one has acknowledged.
+	adoptAgain = 250 * time.Millisecond
+)
+
+// adoption is one of a home at work.
+type adoption struct {
+	next func(worker string) bool // whose is to be taken up next; nil = nobody's
+}
+
+// Adopt takes up the turns of a home that this worker serves which nobody has
+// in hand, and those that a lost worker had. Asked for while it is at it, it is
+// done once more, not beside: where nodes come and go from one moment to the
+// next, looking must not be what keeps them from hearing each other.
+func (s *Service) Adopt(home string, lost func(worker string) bool) {
+	if s.opts.Orphans == nil {
+		return
+	}
+	s.mu.Lock()
+	a := s.adopting[home]
+	if a == nil {
+		a = &adoption{}
+		s.adopting[home] = a
+		defer s.begin(func(taking, ctx context.Context) {
+			for lost := s.adoptNext(home, a); lost != nil; lost = s.adoptNext(home, a) {
+				s.adopt(taking, ctx, home, lost)
+			}
+		})
+	}
+	if was := a.next; was == nil {
+		a.next = lost
+	} else {
+		a.next = func(worker string) bool { return was(worker) || lost(worker) }
+	}
+	s.mu.Unlock()
+}
+
+// adoptNext ends an adoption if it returns nil.
+func (s *Service) adoptNext(home string, a *adoption) (lost func(worker string) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lost, a.next = a.next, nil
+	if lost == nil {
+		delete(s.adopting, home)
+	}
+	return lost
+}
+
+// adopt takes up what this worker had in hand when it died, what a lost one
+// had, and what nobody has. The claim in the log decides should another worker
+// want the same.
+func (s *Service) adopt(taking, ctx context.Context, home string, lost func(worker string) bool) {
+	var (
+		orphans []Orphan
+		err     error
+	)
+	for late, wait := time.Now().Add(adoptFor), 50*time.Millisecond; ; wait = min(2*wait, time.Second) {
+		if orphans, err = s.opts.Orphans(taking, home); err == nil || taking.Err() != nil || time.Now().After(late) {
+			break
+		}
+		_ = pause.For(taking, wait)
+	}
+	s.take(ctx, orphans, lost)
+	if pause.For(taking, adoptAgain) == nil {
+		orphans, err = s.opts.Orphans(taking, home)
+		s.take(ctx, orphans, lost)
+	}
+	if err != nil && taking.Err() == nil {
+		s.lg.Warn("unfinished turns wait for their leases", "home", home, "err", err)
+	}
+}
+
+func (s *Service) take(ctx context.Context, orphans []Orphan, lost func(worker string) bool) {
+	for _, o := range orphans {
+		l, err := s.Open(ctx, o.Conversation)
+		if err != nil {
+			continue // its lease brings it
+		}
+		var turn *event.Turn
+		l.View(func(st *conversation.State) {
+			for _, t := range st.Turns() {
+				mine := st.Claim.Turn == t.ID && (st.Claim.Worker == s.opts.Worker || lost(st.Claim.Worker))
+				if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
+					turn = &t.Turn
+				}
+			}
+		})
+		if turn != nil {
+			s.start(ctx, event.Lease{Entry: event.Entry{
+				Conversation: o.Conversation, Seq: o.Seq,
+				Event: event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: turn}},
+			}})
+		}
+		l.Close()
+	}
+}
