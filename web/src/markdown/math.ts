@@ -65,9 +65,10 @@ export function maths(md: Parser): void {
     (state, line, last, silent) => {
       const from = state.bMarks[line]! + state.tShift[line]!;
       if (state.sCount[line]! - state.blkIndent >= 4 || !/^(\$\$|\\\[)/.test(state.src.slice(from, from + 2))) return false;
-      if (!formula(state.src, from)) return false; // nearly always, and at once
-      let to = line + 1; // no further than a formula may reach
-      while (to < last && state.eMarks[to]! - from <= longest) to++;
+      const here = formula(state.src, from);
+      if (!here) return false; // nearly always, and at once
+      let to = line + 1; // no further than the formula reaches
+      while (to < last && state.eMarks[to - 1]! < here.end) to++;
       const text = state.getLines(line, to, state.blkIndent, false);
       const f = formula(text, text.search(/\S/));
       if (!f || !/^[ \t]*(\n|$)/.test(text.slice(f.end))) return false;

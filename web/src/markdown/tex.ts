@@ -23,9 +23,17 @@ const attributes = set(
 );
 const styles = set("color backgroundColor display fontSize fontWeight fontStyle mathDepth mathStyle margin marginLeft marginRight padding paddingLeft paddingRight paddingTop paddingBottom textAlign verticalAlign width height border borderTop borderBottom borderLeft borderRight");
 const most = 3000; // elements of one formula
+const deepest = 60; // elements within each other
+
+// What Temml builds twice or more: nested twenty times it takes all memory. A
+// definition could give it another name.
+const doubled = /\\(?:[lrc]lap|cancelto|equilibrium(?:Left|Right))(?![a-zA-Z])/g;
+const renamed = /\\(?:let|futurelet|[gex]?def|(?:new|renew|provide)command)(?![a-zA-Z])/;
 
 // formula returns the elements, or null for what is not TeX.
 export function formula(tex: string, display: boolean): ComponentChild | null {
+  const risky = tex.match(doubled)?.length ?? 0;
+  if (risky > 4 || (risky > 0 && renamed.test(tex))) return null;
   let tree: Node;
   try {
     tree = temml.__renderToMathMLTree(tex, { displayMode: display, throwOnError: true, trust: false, strict: false, maxSize: [20, 500], maxExpand: 200, wrap: "none" });
@@ -33,9 +41,11 @@ export function formula(tex: string, display: boolean): ComponentChild | null {
     return null;
   }
   let left = most;
-  const make = (n: Node): ComponentChild => {
+  const make = (n: Node, depth: number): ComponentChild => {
     if (n.text !== undefined) return n.text;
-    const children = (n.children ?? []).map(make);
+    if (depth > deepest) left = 0;
+    if (left <= 0) return null;
+    const children = (n.children ?? []).map((c) => make(c, depth + 1));
     if (--left < 0 || n.type === undefined || !elements.has(n.type)) return children;
     const props: Record<string, unknown> = {};
     for (const [k, v] of Object.entries(n.attributes ?? {})) if (attributes.has(k)) props[k] = String(v);
@@ -46,6 +56,6 @@ export function formula(tex: string, display: boolean): ComponentChild | null {
     if (classes.length > 0) props.class = classes.join(" ");
     return h(n.type, props, ...children);
   };
-  const made = make(tree);
-  return left < 0 ? null : made;
+  const made = make(tree, 0);
+  return left <= 0 ? null : made;
 }
