@@ -83,12 +83,14 @@ async function make(out) {
 }
 
 // light puts small things in the place of large ones that the widget can do
-// without: the table of HTML's characters, and what sets formulas.
+// without: the tables of HTML's characters and of Unicode's kinds, and what sets
+// formulas.
 const light = {
   name: "light",
   setup: (b) => {
     const instead = (filter, file) => b.onResolve({ filter }, () => ({ path: join(here, "src", "widget", file) }));
     instead(/^entities$/, "entities.ts");
+    instead(/^uc\.micro$/, "classes.ts");
     instead(/\/markdown\/tex\.ts$/, "tex.ts");
   },
 };
