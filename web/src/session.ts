@@ -11,7 +11,7 @@ import type { Reaction } from "./conversation.ts";
 import { backoff } from "./sse.ts";
 import { choose, follow } from "./tree.ts";
 import { storage } from "./stored.ts";
-import { titleFrom } from "./text.ts";
+import { oneLine, titleFrom } from "./text.ts";
 import type { Conversation, Hit, Info, Params, Settings } from "./types.ts";
 import { uuid } from "./uuid.ts";
 import { paint } from "./theme.ts";
@@ -436,7 +436,7 @@ export class Session {
   }
 
   titleOf(id: string): string {
-    return this.kept.get(id)?.state.title || this.known(id)?.title || words.untitled;
+    return oneLine(this.kept.get(id)?.state.title || this.known(id)?.title || words.untitled);
   }
 
   // known is what the lists hold of a conversation.

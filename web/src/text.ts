@@ -38,6 +38,10 @@ function unitsOf(s: string, n: number): number {
   return i;
 }
 
+// oneLine is a text that stands in a sentence of ours: it can't turn the
+// sentence round, break it, or pile marks over its neighbours.
+export const oneLine = (s: string): string => s.replace(/[\p{Cc}\u2028-\u202e\u2066-\u2069]+/gu, " ").replace(/(\p{M}{3})\p{M}+/gu, "$1");
+
 // titleFrom proposes a title for what begins with a text: its first words.
 export function titleFrom(text: string, most = 48): string {
   const line = text.split(/\s+/).filter((w) => w !== "").join(" ");

@@ -55,6 +55,10 @@ test("markdown becomes the elements it means", () => {
     ["[x](https://a.example/y)", '<p><a href="https://a.example/y">x</a></p>'],
     ["see https://a.example/y.", '<p>see <a href="https://a.example/y">https://a.example/y</a>.</p>'],
     ["![p](https://a.example/i.png)", '<p><a class="picture" href="https://a.example/i.png">Picture: p<small>a.example</small></a></p>'],
+    ["[https://b.example](https://a.example)", '<p><span class="link"><a href="https://a.example/">https://b.example</a><small>a.example</small></span></p>'],
+    ["[**B.example** now](https://a.example)", '<p><span class="link"><a href="https://a.example/"><strong>B.example</strong> now</a><small>a.example</small></span></p>'],
+    ["https://\u0430.example", '<p><span class="link"><a href="https://xn--80a.example/">https://\u0430.example</a><small>xn--80a.example</small></span></p>'],
+    ["[A.example/x](https://a.example/x)", '<p><a href="https://a.example/x">A.example/x</a></p>'],
     ["[x][1]\n\n[1]: https://a.example", '<p><a href="https://a.example/">x</a></p>'],
   ] as const) {
     assert.equal(render(text), want, text);
@@ -141,6 +145,33 @@ test("bombs are answered in reasonable time", () => {
     const took = performance.now() - begin;
     assert.ok(took < 5000, `${name}: ${took.toFixed(0)} ms`); // no speed test: one that hangs takes minutes
   }
+});
+
+const count = (c: ComponentChild): number =>
+  Array.isArray(c) ? c.reduce((n: number, x) => n + count(x), 0) : c !== null && typeof c === "object" ? 1 + count((c as VNode<Record<string, unknown>>).props.children as ComponentChild) : 0;
+
+test("bombs stay small while they grow, and not a character is lost", () => {
+  const n = 150_000;
+  for (const [name, piece] of Object.entries({ emphasis: "*a* ", items: "- a\n", heads: "# a\n\n", cells: "|a|b|\n", formulas: "$x$ ", opened: "$$a\n", letters: "a", pairs: "\u{1f600}" })) {
+    const text = (name === "cells" ? "|a|b|\n|-|-|\n" : "") + piece.repeat(n / piece.length);
+    const s = new Stream();
+    for (let i = 1000; i < text.length; i += 1000) s.update(text.slice(0, i), false);
+    assert.ok(s.parsed < text.length * 30, `${name}: parsed ${s.parsed} units for a text of ${text.length}`);
+    const elements = s.update(text, true).reduce((sum, b) => sum + count(b.children), 0);
+    assert.ok(elements < 45_000, `${name}: ${elements} elements`);
+  }
+  for (const text of ["\u{1f600}".repeat(most), "a\n".repeat(most), "x".repeat(7999) + "\u{1f600}" + "y".repeat(most)]) {
+    const whole = new Stream().update(text, true).map((b) => b.children.map((c) => (c as VNode<{ children: string }>).props.children).join("")).join("");
+    assert.ok(whole === text, "what is shown plain is the text");
+  }
+});
+
+test("what was shown plain for a while becomes markdown", () => {
+  const s = new Stream();
+  const line = "word ".repeat(8000);
+  s.update(line, false);
+  assert.match(s.update(`${line}**bold**`, false).map((b) => markup(b.children)).join(""), /<div class="plain">\*\*bold\*\*<\/div>$/);
+  assert.match(s.update(`${line}**bold**`, true).map((b) => markup(b.children)).join(""), /<strong>bold<\/strong><\/p>$/);
 });
 
 const long = `# Title

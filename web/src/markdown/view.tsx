@@ -104,7 +104,20 @@ const block = (tag: string): boolean => tag === "p" || tag === "ul" || tag === "
 function link(href: string, children: ComponentChild[]): ComponentChild {
   const to = safe(href);
   if (!to) return h("span", null, ...children);
-  return h("a", { href: to.href, title: to.href, target: "_blank", rel: "noopener noreferrer nofollow ugc" }, ...children);
+  const a = h("a", { href: to.href, title: to.href, target: "_blank", rel: "noopener noreferrer nofollow ugc" }, ...children);
+  return posing(flat(children), to.host) ? h("span", { class: "link" }, a, h("small", null, to.host)) : a;
+}
+
+// posing reports whether a link's text looks like an address of somebody else,
+// which letters of another script can do too.
+function posing(text: string, host: string): boolean {
+  const shown = /^\s*(?:https?:\/\/|mailto:)?([^\s/?#@]+\.[^\s/?#@]+)/i.exec(text)?.[1];
+  return shown !== undefined && shown.toLowerCase() !== host;
+}
+
+function flat(c: ComponentChild): string {
+  if (Array.isArray(c)) return c.map(flat).join("");
+  return c !== null && typeof c === "object" && "props" in c ? flat(c.props.children as ComponentChild) : String(c ?? "");
 }
 
 // picture shows what a picture is about and where it lies, and loads nothing:

@@ -1,6 +1,6 @@
 // A text as markdown, cheap to render again while it grows.
 import { Component, type ComponentChild, type VNode } from "preact";
-import { Stream, type Block } from "../markdown/stream.ts";
+import { plain, Stream, type Block } from "../markdown/stream.ts";
 
 class BlockView extends Component<{ block: Block }> {
   override shouldComponentUpdate(next: { block: Block }): boolean {
@@ -11,6 +11,9 @@ class BlockView extends Component<{ block: Block }> {
     return block.children;
   }
 }
+
+// written is a text as it was written; a long one in slices.
+export const written = (text: string): ComponentChild => (text.length > 10_000 ? plain(text).children : text);
 
 type Props = { text: string; complete: boolean };
 

@@ -9,7 +9,7 @@ import { choose, type Step } from "../tree.ts";
 import { words } from "../words.ts";
 import { CopyButton } from "./code.tsx";
 import { Icon } from "./icons.tsx";
-import { Markdown } from "./markdown.tsx";
+import { Markdown, written } from "./markdown.tsx";
 import { Clock, stateOf, useNode } from "./states.tsx";
 
 type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string; reaction: string };
@@ -172,7 +172,7 @@ function Said({ session, open, step }: Props): VNode {
     <article class="said">
       <h2 class="vh">{words.you}</h2>
       <div class="bubble" dir="auto">
-        {n.text}
+        {written(n.text)}
       </div>
       <footer>
         <span class="acts">

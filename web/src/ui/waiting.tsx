@@ -3,6 +3,7 @@ import type { VNode } from "preact";
 import type { Item, Outbox } from "../outbox.ts";
 import { words } from "../talk.ts";
 import { useTick } from "./hooks.ts";
+import { written } from "./markdown.tsx";
 import { waitingState } from "./states.tsx";
 
 // Waiting is a message, or a wish for another answer, on its way out.
@@ -16,7 +17,7 @@ export function Waiting({ outbox, item }: { outbox: Outbox; item: Item }): VNode
       <h2 class="vh">{words.you}</h2>
       {item.kind === "message" ? (
         <div class="bubble" dir="auto">
-          {item.text}
+          {written(item.text)}
         </div>
       ) : null}
       <footer>
