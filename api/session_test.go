@@ -122,6 +122,7 @@ func conversations(t *testing.T, c *caller) {
 		t.Errorf("search: %s", hits.body)
 	}
 	c.ok(200, "GET", "/api/v1/search", "")
+	shared(t, c, path)
 	c.ok(200, "GET", path+"/export", "")
 	if md := c.ok(200, "GET", path+"/export?format=md", ""); !strings.Contains(md.body, "Well then.") {
 		t.Errorf("markdown: %s", md.body)
@@ -172,6 +173,34 @@ func carried(t *testing.T, c *caller) {
 	bytes.ok(409, "POST", path+"/files", "x")
 	c.ok(204, "DELETE", path, "")
 	c.ok(404, "GET", at, "")
+}
+
+// shared tags a conversation and lets others read it for a while.
+func shared(t *testing.T, c *caller, path string) {
+	t.Helper()
+	c.ok(200, "PATCH", path, `{"tags":["zoo"," a  trip ","Zoo"]}`)
+	c.bad(400, "PATCH", path, `{"tags":[""]}`)
+	if tags := c.ok(200, "GET", "/api/v1/tags", ""); tags.text("tags.0.name") != "a trip" || tags.text("tags.1.name") != "zoo" {
+		t.Errorf("tags: %s", tags.body)
+	}
+	if got := c.ok(200, "GET", "/api/v1/conversations?tag=zoo", ""); got.text("conversations.0.tags.0") != "zoo" {
+		t.Errorf("what has a tag: %s", got.body)
+	}
+	if got := c.ok(200, "GET", "/api/v1/search?q=zebra&tag=nothing", ""); strings.Contains(got.body, "zebra") {
+		t.Errorf("found without the tag: %s", got.body)
+	}
+	empty := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", "").text("id")
+	c.ok(409, "PUT", empty+"/share", "")
+	c.ok(404, "PUT", path+"/share", `{"upto":"nothing"}`)
+	c.bad(400, "PUT", path+"/share", `{"live":"yes"}`)
+	c.ok(413, "PUT", path+"/share", `{"upto":"`+strings.Repeat("x", 5000)+`"}`)
+	link := c.ok(200, "PUT", path+"/share", "").text("share.link")
+	if got := c.ok(200, "GET", "/api/v1/conversations?shelf=shared", ""); got.text("conversations.0.share.link") != link || link == "" {
+		t.Errorf("what is shared: %s, want %q", got.body, link)
+	}
+	c.ok(204, "DELETE", path+"/share", "")
+	c.ok(204, "DELETE", path+"/share", "")
+	c.ok(404, "DELETE", path+"x/share", "")
 }
 
 // branches stops, regenerates and edits.
@@ -448,6 +477,8 @@ func strangers(t *testing.T, c *caller) {
 		{"GET", "/api/v1/conversations/@/export", ""},
 		{"GET", "/api/v1/conversations/@/files", ""},
 		{"GET", file, ""},
+		{"PUT", "/api/v1/conversations/@/share", ""},
+		{"DELETE", "/api/v1/conversations/@/share", ""},
 		{"POST", "/api/v1/conversations/@/turns/" + turn + "/stop", ""},
 		{"POST", "/api/v1/conversations/@/turns/" + turn + "/regenerate", ""},
 		{"GET", "/v1/responses/" + resp, ""},
@@ -532,7 +563,7 @@ func bodyFor(operation string) string {
 		return `"x"`
 	case "analyzeConversation":
 		return analysis
-	case "pageToken", "widgetSession":
+	case "pageToken", "widgetSession", "shareConversation":
 		return `{}`
 	case "activateModel":
 		return `{"version":"x"}`

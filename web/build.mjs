@@ -33,7 +33,7 @@ async function make(out) {
   const define = await styles();
   const result = await build({
     ...common,
-    entryPoints: { app: "src/main.tsx", learn: "src/learn.tsx", try: "src/widget/try.tsx", dark: "src/style/dark.css" },
+    entryPoints: { app: "src/main.tsx", learn: "src/learn.tsx", try: "src/widget/try.tsx", dark: "src/style/dark.css", plain: "src/style/plain.css" },
     outdir: join(out, "assets"),
     entryNames: "[name].[hash]",
     chunkNames: "[name].[hash]",

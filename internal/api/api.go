@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -29,8 +30,9 @@ import (
 
 // Store is what the API reads from the store.
 type Store interface {
-	Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error)
-	Search(ctx context.Context, owner, query string, limit int) ([]store.Hit, error)
+	Conversations(ctx context.Context, owner string, filter store.Filter, cursor string, limit int) ([]store.Conversation, string, error)
+	Search(ctx context.Context, owner, query, tag string, limit int) ([]store.Hit, error)
+	Tags(ctx context.Context, owner string) ([]store.Tag, error)
 }
 
 // Options of the API. Chat, Store, Guard, Board, Metrics and Info are required.
@@ -50,6 +52,7 @@ type Options struct {
 	Fresh   func(context.Context)
 	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
 	Page    http.Handler // everything else; nil = none
+	Plain   http.Handler // below /s/: what is shared, without JavaScript; nil = none
 	// Channels answer everything below a path such as "/v3/directline/". Each
 	// says itself who may call it, from which origin.
 	Channels map[string]http.Handler
@@ -161,6 +164,8 @@ func (s *server) routes() http.Handler {
 	guests("POST /api/v1/conversations", s.create, s.guestCreate)
 	guests("GET /api/v1/conversations/{id}", s.get, as(s.get))
 	handle("PATCH /api/v1/conversations/{id}", s.change)
+	handle("PUT /api/v1/conversations/{id}/share", s.share)
+	handle("DELETE /api/v1/conversations/{id}/share", s.unshare)
 	guests("DELETE /api/v1/conversations/{id}", s.delete, as(s.delete))
 	handle("GET /api/v1/conversations/{id}/activities", s.activities)
 	guests("POST /api/v1/conversations/{id}/activities", s.say, s.guestSay)
@@ -179,6 +184,7 @@ func (s *server) routes() http.Handler {
 		}
 	})
 	handle("GET /api/v1/search", s.search)
+	handle("GET /api/v1/tags", s.tags)
 	handle("GET /api/v1/regions", s.regions)
 	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)
@@ -237,15 +243,25 @@ func (s *server) routes() http.Handler {
 		s.opts.Metrics.Handler().ServeHTTP(w, r)
 		return nil
 	}, writeFault))
+	s.pages(mux)
+	return mux
+}
+
+// pages are what people look at. Whoever comes to the page gets a session where
+// one is to be had for the asking, and who reads what another one shares does
+// not.
+func (s *server) pages(mux *http.ServeMux) {
+	if s.opts.Plain != nil {
+		mux.Handle("/s/", s.opts.Plain)
+	}
 	if s.opts.Page != nil {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Dest") != "script" {
+			if r.Method == http.MethodGet && path.Ext(r.URL.Path) == "" { // a page, and no file of one: those are on pages of others too
 				s.opts.Guard.Visit(w, r)
 			}
 			s.opts.Page.ServeHTTP(w, r)
 		})
 	}
-	return mux
 }
 
 // allowed lists the methods that a path takes, "" if there is no such path.
@@ -400,8 +416,10 @@ type conversationJSON struct {
 	Created time.Time `json:"created"`
 	Updated time.Time `json:"updated"`
 
-	Pinned   bool `json:"pinned"`
-	Archived bool `json:"archived"`
+	Pinned   bool       `json:"pinned"`
+	Archived bool       `json:"archived"`
+	Tags     []string   `json:"tags"`
+	Share    *shareJSON `json:"share,omitempty"`
 	// The rest is not in lists.
 	Trashed bool       `json:"trashed,omitempty"`
 	System  string     `json:"system,omitempty"`

@@ -61,9 +61,13 @@ func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
 
 func asJSON(st *conversation.State) conversationJSON {
 	set := st.Set
+	var share *shareJSON
+	if sh := set.Share; sh != nil {
+		share = &shareJSON{sh.Link, sh.Live, sh.At.UTC()}
+	}
 	return conversationJSON{
 		ID: st.ID, Title: st.Title, Bot: st.By.Bot, Created: st.Created.UTC(), Updated: st.Updated.UTC(),
-		Pinned: set.Pinned, Archived: set.Archived, Trashed: set.Trashed, System: set.System, Model: set.Model, Params: &set.Params,
+		Pinned: set.Pinned, Archived: set.Archived, Tags: set.Tags, Share: share, Trashed: set.Trashed, System: set.System, Model: set.Model, Params: &set.Params,
 	}
 }
 
@@ -111,15 +115,13 @@ func (s *server) list(w http.ResponseWriter, r *http.Request, user string) error
 	}
 	s.opts.Fresh(r.Context())
 	q := r.URL.Query()
-	page, next, err := s.opts.Store.Conversations(r.Context(), user, store.Shelf(q.Get("shelf")), q.Get("cursor"), n)
+	page, next, err := s.opts.Store.Conversations(r.Context(), user, store.Filter{Shelf: store.Shelf(q.Get("shelf")), Tag: q.Get("tag")}, q.Get("cursor"), n)
 	if err != nil {
 		return err
 	}
 	out := make([]conversationJSON, 0, len(page))
 	for _, c := range page {
-		out = append(out, conversationJSON{
-			ID: c.ID, Title: c.Title, Bot: c.Bot, Created: c.Created.UTC(), Updated: c.Updated.UTC(), Pinned: c.Pinned, Archived: c.Archived,
-		})
+		out = append(out, listed(c))
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"conversations": out, "next": next})
 }
@@ -135,7 +137,7 @@ func (s *server) change(w http.ResponseWriter, r *http.Request, user string) err
 	}
 	set := in.Set != event.Set{}
 	if in.Title == nil && !set {
-		return fault.New(fault.Invalid, `nothing is to be changed: "title", "pinned", "archived", "trashed", "system", "model" and "params" can be`)
+		return fault.New(fault.Invalid, `nothing is to be changed: "title", "pinned", "archived", "trashed", "tags", "system", "model" and "params" can be`)
 	}
 	if in.Title != nil {
 		if err := chat.CheckTitle(*in.Title); err != nil {
@@ -243,12 +245,12 @@ func (s *server) search(w http.ResponseWriter, r *http.Request, user string) err
 	if err != nil {
 		return err
 	}
-	q := r.URL.Query().Get("q")
+	q, tag := r.URL.Query().Get("q"), r.URL.Query().Get("tag")
 	if len(q) > 1000 {
 		return fault.New(fault.TooLarge, "a search has at most 1000 bytes")
 	}
 	s.opts.Fresh(r.Context())
-	hits, err := s.opts.Store.Search(r.Context(), user, q, n)
+	hits, err := s.opts.Store.Search(r.Context(), user, q, tag, n)
 	if err != nil {
 		return err
 	}
@@ -268,6 +270,7 @@ func (s *server) export(w http.ResponseWriter, r *http.Request, user string) err
 	var head conversationJSON
 	var acts []*activity.Activity
 	l.View(func(st *conversation.State) { head, acts = asJSON(st), append(acts, st.Activities...) })
+	head.Share = nil // who is given the file is not given the link
 	switch format := r.URL.Query().Get("format"); format {
 	case "", "json":
 		b, err := json.MarshalIndent(map[string]any{"conversation": head, "activities": acts}, "", "  ")
@@ -294,6 +297,9 @@ func download(w http.ResponseWriter, kind, name string, b []byte) {
 func markdown(head conversationJSON, acts []*activity.Activity) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s\n\n%s\n", strings.ReplaceAll(head.Title, "\n", " "), head.Created.Format(time.RFC3339))
+	if len(head.Tags) > 0 {
+		fmt.Fprintf(&b, "\nTags: %s\n", strings.Join(head.Tags, ", "))
+	}
 	for _, a := range acts {
 		if a.Type != activity.TypeMessage {
 			continue

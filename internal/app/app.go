@@ -35,6 +35,7 @@ import (
 	"github.com/parleyhq/parley/internal/health"
 	"github.com/parleyhq/parley/internal/lm/gateway"
 	"github.com/parleyhq/parley/internal/lm/roster"
+	"github.com/parleyhq/parley/internal/plain"
 	"github.com/parleyhq/parley/internal/progress"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/tlscert"
@@ -511,6 +512,10 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			return nil, err
 		}
 	}
+	without, err := plain.Handler(plain.Options{Chat: a.chat, Style: web.Asset("plain.css"), Dark: web.Asset("dark.css"), Logger: a.lg})
+	if err != nil {
+		return nil, err
+	}
 	o := api.Options{
 		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
 		Fresh: func(ctx context.Context) {
@@ -518,7 +523,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			defer cancel()
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
-		Gateway: gw, Page: page, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Gateway: gw, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
 		return nil, err

@@ -219,21 +219,30 @@ func (h *history) whole() (*sqlite.Store, error) {
 }
 
 // Conversations lists what an owner has.
-func (h *history) Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error) {
+func (h *history) Conversations(ctx context.Context, owner string, filter store.Filter, cursor string, limit int) ([]store.Conversation, string, error) {
 	st, err := h.whole()
 	if err != nil {
 		return nil, "", err
 	}
-	return st.Conversations(ctx, owner, shelf, cursor, limit)
+	return st.Conversations(ctx, owner, filter, cursor, limit)
 }
 
 // Search finds what was said.
-func (h *history) Search(ctx context.Context, owner, query string, limit int) ([]store.Hit, error) {
+func (h *history) Search(ctx context.Context, owner, query, tag string, limit int) ([]store.Hit, error) {
 	st, err := h.whole()
 	if err != nil {
 		return nil, err
 	}
-	return st.Search(ctx, owner, query, limit)
+	return st.Search(ctx, owner, query, tag, limit)
+}
+
+// Tags lists what an owner has tagged conversations with.
+func (h *history) Tags(ctx context.Context, owner string) ([]store.Tag, error) {
+	st, err := h.whole()
+	if err != nil {
+		return nil, err
+	}
+	return st.Tags(ctx, owner)
 }
 
 // OpenTurns lists turns that have not ended; the caller waits for the log's end

@@ -84,7 +84,7 @@ func TestDamagedStore(t *testing.T) {
 			want = 1
 		}
 		whole := func() bool {
-			hits, err := h.Search(ctx, "ann", "marker", 200)
+			hits, err := h.Search(ctx, "ann", "marker", "", 200)
 			return h.Rebuilt() == want && err == nil && len(hits) == 50
 		}
 		for late := time.Now().Add(20 * time.Second); !whole() && time.Now().Before(late); {

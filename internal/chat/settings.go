@@ -18,7 +18,18 @@ const maxSystem = 32 << 10
 // longestStop bounds a text that stops an answer, in bytes.
 const longestStop = 200
 
-func (s *Service) checkSet(ctx context.Context, c event.Set) error {
+// checkSet refuses what can't be set, and tidies what can.
+func (s *Service) checkSet(ctx context.Context, c *event.Set) error {
+	if c.Share != nil {
+		return fault.New(fault.Invalid, "a link is not a setting: share the conversation to get one")
+	}
+	if c.Tags != nil {
+		tags, err := tidyTags(*c.Tags)
+		if err != nil {
+			return err
+		}
+		c.Tags = &tags
+	}
 	if c.System != nil && (len(*c.System) > maxSystem || !utf8.ValidString(*c.System)) {
 		return fault.New(fault.TooLarge, "a system prompt has at most %d bytes", maxSystem)
 	}

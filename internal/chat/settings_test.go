@@ -91,7 +91,7 @@ func TestSettingTheSameWritesNothing(t *testing.T) {
 		t.Errorf("places in the log: %v", seqs)
 	}
 	view(t, s, conv, func(st *conversation.State) {
-		if want := (conversation.Settings{Pinned: true}); !cmp.Equal(want, st.Set) || len(st.Frames) != 1 {
+		if want := (conversation.Settings{Pinned: true, Tags: []string{}}); !cmp.Equal(want, st.Set) || len(st.Frames) != 1 {
 			t.Errorf("%+v, %d frames", st.Set, len(st.Frames))
 		}
 	})

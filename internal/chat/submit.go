@@ -345,7 +345,7 @@ func (s *Service) Rename(ctx context.Context, owner, conv, title string) (seq ui
 // the log. What goes into the trash is deleted after Options.Undo unless it is
 // taken back before.
 func (s *Service) Set(ctx context.Context, owner, conv string, c event.Set) (seq uint64, err error) {
-	if err := s.checkSet(ctx, c); err != nil {
+	if err := s.checkSet(ctx, &c); err != nil {
 		return 0, err
 	}
 	err = s.append(ctx, owner, conv, func(st *conversation.State) (*event.Event, error) {

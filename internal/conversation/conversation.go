@@ -68,9 +68,12 @@ type Settings struct {
 	System   string    `json:"system"`  // "" = the bot's
 	Model    string    `json:"model"`   // "" = the bot's
 	Params   lm.Params `json:"params"`
+	Tags     []string  `json:"tags"`
+	Share    *Share    `json:"share"` // nil: nobody else may read it
 }
 
-// With returns the settings with a change made.
+// With returns the settings with a change made. A link comes with the entry that
+// made it: see set.
 func (s Settings) With(c event.Set) Settings {
 	change(&s.Pinned, c.Pinned)
 	change(&s.Archived, c.Archived)
@@ -78,6 +81,7 @@ func (s Settings) With(c event.Set) Settings {
 	change(&s.System, c.System)
 	change(&s.Model, c.Model)
 	change(&s.Params, c.Params)
+	change(&s.Tags, c.Tags)
 	return s
 }
 
@@ -109,7 +113,7 @@ type Turn struct {
 
 // New returns the state of a conversation before its first entry.
 func New(id string) *State {
-	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}, keys: map[string]string{}, bots: map[string]uint64{}}
+	return &State{ID: id, byID: map[string]*activity.Activity{}, turns: map[string]*Turn{}, places: map[string]Place{}, keys: map[string]string{}, bots: map[string]uint64{}, Set: Settings{Tags: []string{}}}
 }
 
 // Place is where an activity stands for readers whose protocol wants numbers
@@ -401,6 +405,9 @@ func (s *State) set(e event.Entry) {
 	s.Set = s.Set.With(*e.Event.Set)
 	if s.Set.Trashed && !was {
 		s.Trashed = e.Seq
+	}
+	if sh := e.Event.Set.Share; sh != nil {
+		s.Set.Share = shareOf(s.ID, sh, e)
 	}
 	s.frame(e.Seq, 0, "settings", s.Set)
 }

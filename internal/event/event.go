@@ -177,6 +177,15 @@ type Set struct {
 	System   *string    `json:"system,omitempty"`   // system prompt; "" = the bot's
 	Model    *string    `json:"model,omitempty"`    // "" = the bot's
 	Params   *lm.Params `json:"params,omitempty"`   // in place of all that were set before; what they leave open is the bot's
+	Tags     *[]string  `json:"tags,omitempty"`     // in place of all that were set before
+	Share    *Share     `json:"share,omitempty"`    // the zero Share takes the link back
+}
+
+// Share lets who has its link read the conversation, and do nothing else.
+type Share struct {
+	Key  string `json:"key,omitempty"`  // the secret end of the link
+	Upto string `json:"upto,omitempty"` // the activity up to which it is shown, as it was at this entry
+	Live bool   `json:"live,omitempty"` // as it is, in the place of that
 }
 
 // Claimed takes a turn for a worker at an attempt.
@@ -355,6 +364,12 @@ func ConversationFor(home, owner, key string) string {
 	sum := sha256.Sum256([]byte(owner + "\x00" + key))
 	return home + "-" + letters.EncodeToString(sum[:15])
 }
+
+// ShareKey is the length of the secret end of a link.
+const ShareKey = 26
+
+// NewShareKey returns the secret end of a new link.
+func NewShareKey() string { return strings.ToLower(rand.Text()) }
 
 // NewActivity returns an activity id that is unique in the conversation; with
 // a key, the same key gives the same id.

@@ -70,7 +70,7 @@ func BenchmarkRead(b *testing.B) {
 	s := benchStore(b)
 	b.Run("list", func(b *testing.B) {
 		for b.Loop() {
-			if page, _, err := s.Conversations(b.Context(), "user7", store.Shown, "", 50); len(page) != 20 || err != nil {
+			if page, _, err := s.Conversations(b.Context(), "user7", store.Filter{}, "", 50); len(page) != 20 || err != nil {
 				b.Fatal(len(page), err)
 			}
 		}
@@ -85,7 +85,7 @@ func BenchmarkRead(b *testing.B) {
 	for _, q := range []string{"w", "w1 w2", "nothing"} {
 		b.Run("search "+q, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := s.Search(b.Context(), "user7", q, 20); err != nil {
+				if _, err := s.Search(b.Context(), "user7", q, "", 20); err != nil {
 					b.Fatal(err)
 				}
 			}

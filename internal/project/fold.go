@@ -3,6 +3,7 @@ package project
 import (
 	"context"
 
+	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/store"
@@ -91,8 +92,8 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 	case event.KindTitled:
 		f.changes = append(f.changes, store.Change{Title: &store.Title{Conversation: id, Title: ev.Titled.Title, Auto: ev.Titled.Auto}})
 	case event.KindSet:
-		if s := ev.Set; s.Pinned != nil || s.Archived != nil || s.Trashed != nil {
-			f.changes = append(f.changes, store.Change{Mark: &store.Mark{Conversation: id, Pinned: s.Pinned, Archived: s.Archived, Trashed: s.Trashed}})
+		if m := mark(e); m != (store.Mark{Conversation: id}) {
+			f.changes = append(f.changes, store.Change{Mark: &m})
 		}
 	case event.KindChanged:
 		f.changes = append(f.changes, store.Change{Changed: &store.ActivityRow{Conversation: e.Conversation, Seq: e.Seq, At: e.Time, Activity: *e.Event.Changed.Activity}})
@@ -102,6 +103,18 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 		return f.ended(ctx, e)
 	}
 	return nil
+}
+
+func mark(e event.Entry) store.Mark {
+	s := e.Event.Set
+	m := store.Mark{Conversation: e.Conversation, Pinned: s.Pinned, Archived: s.Archived, Trashed: s.Trashed, Tags: s.Tags}
+	if s.Share != nil {
+		m.Share = &store.Share{}
+		if s.Share.Key != "" {
+			*m.Share = store.Share{Link: conversation.Link(e.Conversation, s.Share.Key), Live: s.Share.Live, At: e.Time}
+		}
+	}
+	return m
 }
 
 func (f *fold) said(ctx context.Context, e event.Entry) error {

@@ -42,13 +42,13 @@ type Store interface {
 	Apply(ctx context.Context, stream string, upTo Position, changes []Change) error
 
 	// Conversations lists an owner's visible (neither Hidden nor Trashed)
-	// conversations of one shelf, the most recently updated first. cursor is "" or what the last page returned
+	// conversations that pass a filter, the most recently updated first. cursor is "" or what the last page returned
 	// as next; next is "" on the last page. limit below 1 means 50, above 500
 	// means 500. Walking the pages shows a conversation at most once, and each
 	// one that did not change meanwhile exactly once: what is added or updated
 	// during the walk moves to the front and is seen by the next walk. A cursor
 	// that no page returned is Invalid.
-	Conversations(ctx context.Context, owner string, shelf Shelf, cursor string, limit int) (page []Conversation, next string, err error)
+	Conversations(ctx context.Context, owner string, filter Filter, cursor string, limit int) (page []Conversation, next string, err error)
 
 	// Conversation returns one, Hidden or not.
 	Conversation(ctx context.Context, owner, id string) (Conversation, error)
@@ -60,8 +60,13 @@ type Store interface {
 	// words of the query, best first; see ParseQuery for what a word is and
 	// when it is held. Snippets mark hits with HitStart and HitEnd. Any text is
 	// a valid query; nothing in it is an operator, and one without a letter or
-	// digit finds nothing. limit below 1 means 20, above 200 means 200.
-	Search(ctx context.Context, owner, query string, limit int) ([]Hit, error)
+	// digit finds nothing. With a tag, only conversations that have it are looked
+	// at. limit below 1 means 20, above 200 means 200.
+	Search(ctx context.Context, owner, query, tag string, limit int) ([]Hit, error)
+
+	// Tags returns the tags of an owner's visible conversations, the most used
+	// ones first.
+	Tags(ctx context.Context, owner string) ([]Tag, error)
 
 	// Known reports whether there is such a conversation, of any owner. Turn
 	// returns one turn of any owner, or NotFound; Claimed the one whose Claim is
@@ -115,7 +120,7 @@ const (
 type Change struct {
 	Conversation *Conversation // insert, or update all but Created; Updated never goes back
 	Title        *Title        // update Title
-	Mark         *Mark         // update Pinned, Archived, Trashed
+	Mark         *Mark         // update Pinned, Archived, Trashed, Tags, Share
 	Activity     *ActivityRow  // insert; an id that the conversation has is left as it is
 	Changed      *ActivityRow  // put Activity in the place of the one with its id, if there is one
 	Turn         *TurnRow      // insert or replace
@@ -132,7 +137,9 @@ type Conversation struct {
 	Hidden   bool
 	Pinned   bool
 	Archived bool
-	Trashed  bool // about to be deleted
+	Trashed  bool     // about to be deleted
+	Tags     []string `json:",omitempty"`
+	Share    *Share   `json:",omitempty"` // nil: nobody else may read it
 	Created  time.Time
 	Updated  time.Time // the newest activity
 }
@@ -145,12 +152,34 @@ const (
 	Shown    Shelf = ""         // what is not archived
 	Pinned   Shelf = "pinned"   // of what is shown, the pinned ones
 	Archived Shelf = "archived" // what is archived
+	Shared   Shelf = "shared"   // what others can read by a link, archived or not
 )
+
+// Filter chooses conversations; the zero Filter takes what is Shown.
+type Filter struct {
+	Shelf Shelf
+	Tag   string // only what has it; "" = whatever it has
+}
+
+// Tag is a tag and how many conversations have it.
+type Tag struct {
+	Name          string
+	Conversations int
+}
+
+// Share is the link by which others read a conversation.
+type Share struct {
+	Link string
+	Live bool
+	At   time.Time
+}
 
 // Mark changes where a conversation is listed. What is nil stays.
 type Mark struct {
 	Conversation              string
 	Pinned, Archived, Trashed *bool
+	Tags                      *[]string
+	Share                     *Share // the zero Share: it is taken back
 }
 
 // Title changes a conversation's title.

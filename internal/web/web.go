@@ -40,6 +40,17 @@ func Handler(regions ...string) http.Handler {
 	return &page{files: all, err: err, policy: fmt.Sprintf(policy, where)}
 }
 
+// Asset returns the path at which a built file is served, "" if there is none:
+// "plain.css" is at "/assets/plain.HASH.css".
+func Asset(name string) string {
+	base, ext := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
+	all, _ := fs.Glob(dist, "dist/assets/"+base+".*"+ext)
+	for _, f := range all {
+		return strings.TrimPrefix(f, "dist")
+	}
+	return ""
+}
+
 // page answers from memory; nothing in it changes.
 type page struct {
 	files  map[string]*file

@@ -110,6 +110,7 @@ func Rooms() []Room {
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},
+		{"internal/plain", Surface, ""},
 
 		{"internal/app", Wiring, ""},
 		{"internal/world", Wiring, ""},
@@ -151,7 +152,7 @@ func Owners() []Owner {
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline", "test/bench/directline"}, Tests: true},
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline"}, Tests: true},
 		{Import: "github.com/slack-go/slack", Rooms: []string{"internal/channel/slack"}},
-		{Import: "github.com/yuin/goldmark", Rooms: []string{"internal/channel/format"}},
+		{Import: "github.com/yuin/goldmark", Rooms: []string{"internal/channel/format", "internal/plain"}},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},
 		{Import: "github.com/getkin/kin-openapi/", Rooms: nil, Tests: true},

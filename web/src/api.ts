@@ -76,7 +76,7 @@ export async function json<T>(world: World, method: string, path: string, body?:
   }
 }
 
-const at = (id: string): string => `/conversations/${encodeURIComponent(id)}`;
+export const at = (id: string): string => `/conversations/${encodeURIComponent(id)}`;
 
 export type Api = ReturnType<typeof calls>;
 
@@ -94,8 +94,8 @@ export function calls(world: World) {
     login: async (key: string): Promise<void> => {
       await call(world, "POST", "/session", { key });
     },
-    conversations: (shelf: Shelf, before = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
-      json(world, "GET", `/conversations?limit=50&shelf=${shelf}${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
+    conversations: (shelf: Shelf, before = "", tag = ""): Promise<{ conversations: Conversation[]; next?: string }> =>
+      json(world, "GET", `/conversations?limit=50&shelf=${shelf}${tag ? `&tag=${encodeURIComponent(tag)}` : ""}${before ? `&cursor=${encodeURIComponent(before)}` : ""}`),
     conversation: (id: string): Promise<Conversation> => json(world, "GET", at(id)),
     // create names the home, so that a try that reaches another region makes the
     // same conversation.
@@ -104,7 +104,8 @@ export function calls(world: World) {
     change: async (id: string, change: Partial<Settings> & { title?: string }): Promise<void> => {
       await call(world, "PATCH", at(id), change);
     },
-    search: (q: string): Promise<{ hits: Hit[] }> => json(world, "GET", `/search?q=${encodeURIComponent(q)}&limit=30`),
+    search: (q: string, tag = ""): Promise<{ hits: Hit[] }> =>
+      json(world, "GET", `/search?q=${encodeURIComponent(q)}&limit=30${tag ? `&tag=${encodeURIComponent(tag)}` : ""}`),
     send: (id: string, key: string, activity: Partial<Activity> & { channelData?: unknown }): Promise<{ id: string; turn?: string }> =>
       json(world, "POST", `${at(id)}/activities`, activity, key),
     stop: async (id: string, turn: string): Promise<void> => {

@@ -52,7 +52,7 @@ export class ConversationState {
   position = ""; // id of the newest event taken
   title = "";
   deleted = false;
-  settings: Settings = { pinned: false, archived: false, trashed: false, system: "", model: "", params: {} };
+  settings: Settings = { pinned: false, archived: false, trashed: false, tags: [], share: null, system: "", model: "", params: {} };
   shape = 0; // grows when nodes come or change places
   readonly nodes: Node[] = [];
   readonly byKey = new Map<string, Node>();

@@ -5,6 +5,7 @@ import { ApiError } from "./api.ts";
 import { Bell } from "./bell.ts";
 import { api, world } from "./here.ts";
 import { Keep } from "./keep.ts";
+import { kept } from "./kept.ts";
 import { Outbox, type Item } from "./outbox.ts";
 import { Open } from "./open.ts";
 import type { Reaction } from "./conversation.ts";
@@ -12,7 +13,7 @@ import { backoff } from "./sse.ts";
 import { choose, follow } from "./tree.ts";
 import { storage } from "./stored.ts";
 import { oneLine, titleFrom } from "./text.ts";
-import type { Conversation, Hit, Info, Params, Settings } from "./types.ts";
+import type { Conversation, Hit, Info, Params, Settings, Share, Tag } from "./types.ts";
 import { uuid } from "./uuid.ts";
 import { paint } from "./theme.ts";
 import { language, speak, words } from "./words.ts";
@@ -46,6 +47,8 @@ export class Session {
   archive: Conversation[] | null = null; // null: not on screen
   listLoad: Load = "idle";
   listNext = "";
+  tags: Tag[] = []; // the reader's, the most used ones first
+  tag = ""; // only what has it is listed and searched
 
   query = "";
   hits: Hit[] = [];
@@ -133,7 +136,7 @@ export class Session {
   }
 
   private keepLists(): void {
-    if (this.info?.user) void this.keep.putLists(this.info.user, this.list, this.pinned);
+    if (this.info?.user && this.tag === "") void this.keep.putLists(this.info.user, this.list, this.pinned);
   }
 
   // keepSoon keeps a conversation in this browser once it has come to rest.
@@ -404,7 +407,15 @@ export class Session {
     this.listLoad = before === "ready" ? "ready" : "loading";
     this.bell.ring();
     try {
-      const [page, pinned] = await Promise.all([api.conversations(""), api.conversations("pinned")]);
+      const tag = this.tag;
+      const [page, pinned, tags] = await Promise.all([api.conversations("", "", tag), api.conversations("pinned", "", tag), kept.tags()]);
+      this.tags = tags.tags ?? [];
+      if (tag !== "" && tag === this.tag && !this.tags.some((t) => t.name === tag)) this.tag = ""; // nothing has it any more
+      if (tag !== this.tag) {
+        this.listLoad = "idle";
+        void this.refreshList();
+        return;
+      }
       this.pinned = pinned.conversations ?? [];
       const fresh = page.conversations ?? [];
       const ids = new Set(fresh.map((c) => c.id));
@@ -425,7 +436,7 @@ export class Session {
   async older(): Promise<void> {
     if (!this.listNext) return;
     try {
-      const page = await api.conversations("", this.listNext);
+      const page = await api.conversations("", this.listNext, this.tag);
       const known = new Set(this.list.map((c) => c.id));
       this.list = [...this.list, ...(page.conversations ?? []).filter((c) => !known.has(c.id))];
       this.listNext = page.next ?? "";
@@ -554,17 +565,40 @@ export class Session {
   // arranged puts a conversation where its settings say, in the lists at hand.
   private arranged(id: string, s: Partial<Settings>, c = this.known(id)): void {
     if (!c) return;
-    const now = { ...c, pinned: s.pinned ?? c.pinned, archived: s.archived ?? c.archived };
+    const now = { ...c, pinned: s.pinned ?? c.pinned, archived: s.archived ?? c.archived, tags: s.tags ?? c.tags };
     const put = (list: Conversation[], there: boolean): Conversation[] => {
       const rest = list.filter((x) => x.id !== id);
       return there ? [...rest, now].sort(newestFirst) : rest;
     };
-    const gone = s.trashed === true;
+    const gone = s.trashed === true || (this.tag !== "" && now.tags?.includes(this.tag) === false);
     this.list = put(this.list, !gone && !now.archived);
     this.pinned = put(this.pinned, !gone && !now.archived && now.pinned === true);
     this.archive = this.archive && put(this.archive, !gone && now.archived === true);
     if (gone) this.hits = this.hits.filter((h) => h.conversation !== id);
     this.bell.ring();
+  }
+
+  // only lists what has a tag; "" lists everything again.
+  only(tag: string): void {
+    this.tag = this.tag === tag ? "" : tag;
+    this.list = [];
+    this.pinned = [];
+    this.listNext = "";
+    void this.refreshList();
+    this.search(this.query);
+  }
+
+  async retag(id: string, tags: string[]): Promise<void> {
+    await api.change(id, { tags });
+    this.arranged(id, { tags });
+    void this.refreshList();
+  }
+
+  // share makes the link to a conversation, or changes what it shows.
+  async share(id: string, live: boolean): Promise<Share> {
+    const open = this.current?.id === id ? this.current : undefined;
+    const c = await kept.share(id, live, open?.path().findLast((s) => s.node.activity)?.node.id);
+    return c.share!;
   }
 
   // showArchive opens the list of what is archived, or closes it.
@@ -642,7 +676,7 @@ export class Session {
     this.bell.ring();
     this.searchTimer = setTimeout(async () => {
       try {
-        const { hits } = await api.search(q.trim());
+        const { hits } = await api.search(q.trim(), this.tag);
         if (no !== this.searchNo) return;
         this.hits = hits ?? [];
         this.searchLoad = "ready";

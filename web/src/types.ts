@@ -43,14 +43,19 @@ export type TurnEvent = {
 export type DeltaEvent = { turn: string; offset: number; text: string };
 export type ResumedEvent = { turn: string; attempt: number; offset: number; policy: string };
 
-export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean };
+export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean; tags?: string[]; share?: Share };
+
+// Share is the link by which others read a conversation: the page is at /s/LINK.
+export type Share = { link: string; live: boolean; at: string };
+
+export type Tag = { name: string; conversations: number };
 
 // Params of sampling, as the API names them; what is absent is the bot's.
 export type Params = { temperature?: number; top_p?: number; max_tokens?: number; seed?: number };
 
 // Settings are what the reader chose for a conversation.
-export type Settings = { pinned: boolean; archived: boolean; trashed: boolean; system: string; model: string; params: Params };
-export type Shelf = "" | "pinned" | "archived";
+export type Settings = { pinned: boolean; archived: boolean; trashed: boolean; tags: string[]; share: Share | null; system: string; model: string; params: Params };
+export type Shelf = "" | "pinned" | "archived" | "shared";
 export type Hit = { conversation: string; title: string; activity: string; snippet: string; at: string };
 
 // Region is a region of the service as the node that was asked sees it.

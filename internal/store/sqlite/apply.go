@@ -29,27 +29,28 @@ func (st *statements) all() map[**sql.Stmt]string {
 		&st.position:     `SELECT seq FROM positions WHERE stream = ?`,
 		&st.setPosition:  `INSERT OR REPLACE INTO positions (stream, seq, sum, crc) VALUES (?1, ?2, ?3, row_crc(?1, ?2, ?3))`,
 		&st.conversation: `SELECT num, owner FROM conversations WHERE id = ?`,
-		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated, crc)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, row_crc(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12))
+		&st.putConversation: `INSERT INTO conversations (id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated, tags, share, crc)
+			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, row_crc(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14))
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, bot = excluded.bot, channel = excluded.channel,
 				title = excluded.title, chosen = excluded.chosen, hidden = excluded.hidden, pinned = excluded.pinned,
-				archived = excluded.archived, trashed = excluded.trashed, updated = max(updated, excluded.updated),
+				archived = excluded.archived, trashed = excluded.trashed, tags = excluded.tags, share = excluded.share, updated = max(updated, excluded.updated),
 				crc = row_crc(id, excluded.owner, excluded.bot, excluded.channel, excluded.title, excluded.chosen, excluded.hidden,
-					excluded.pinned, excluded.archived, excluded.trashed, created, max(updated, excluded.updated))`,
+					excluded.pinned, excluded.archived, excluded.trashed, created, max(updated, excluded.updated), excluded.tags, excluded.share)`,
 		&st.moveSearch: `UPDATE search SET owner = ? WHERE rowid IN (SELECT num FROM activities WHERE conversation = ?)`,
 		&st.chosenTitle: `UPDATE conversations SET title = ?1, chosen = (?1 <> ''),
-			crc = row_crc(id, owner, bot, channel, ?1, ?1 <> '', hidden, pinned, archived, trashed, created, updated) WHERE id = ?2`,
+			crc = row_crc(id, owner, bot, channel, ?1, ?1 <> '', hidden, pinned, archived, trashed, created, updated, tags, share) WHERE id = ?2`,
 		&st.autoTitle: `UPDATE conversations SET title = ?1,
-			crc = row_crc(id, owner, bot, channel, ?1, chosen, hidden, pinned, archived, trashed, created, updated) WHERE id = ?2 AND chosen = 0`,
+			crc = row_crc(id, owner, bot, channel, ?1, chosen, hidden, pinned, archived, trashed, created, updated, tags, share) WHERE id = ?2 AND chosen = 0`,
 		&st.mark: `UPDATE conversations SET pinned = coalesce(?2, pinned), archived = coalesce(?3, archived), trashed = coalesce(?4, trashed),
-			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, coalesce(?2, pinned), coalesce(?3, archived), coalesce(?4, trashed), created, updated)
-			WHERE id = ?1`,
+			tags = coalesce(?5, tags), share = coalesce(?6, share),
+			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, coalesce(?2, pinned), coalesce(?3, archived), coalesce(?4, trashed), created, updated,
+				coalesce(?5, tags), coalesce(?6, share)) WHERE id = ?1`,
 		&st.putActivity:    `INSERT OR IGNORE INTO activities (conversation, seq, id, at, body, crc) VALUES (?1, ?2, ?3, ?4, ?5, row_crc(?1, ?2, ?3, ?4, ?5))`,
 		&st.changeActivity: `UPDATE activities SET body = ?1, crc = row_crc(conversation, seq, id, at, ?1) WHERE conversation = ?2 AND id = ?3 RETURNING num`,
 		&st.dropWords:      `DELETE FROM search WHERE rowid = ?`,
 		&st.putSearch:      `INSERT INTO search (rowid, owner, words) VALUES (?, ?, ?)`,
 		&st.touch: `UPDATE conversations SET updated = ?1,
-			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, ?1) WHERE num = ?2 AND updated < ?1`,
+			crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, ?1, tags, share) WHERE num = ?2 AND updated < ?1`,
 		&st.putTurn: `INSERT OR REPLACE INTO turns (conversation, id, seq, reply_to, attempt, claim, state, open, finish, code, error,
 				prompt, completion, cached, model, engine, updated, crc)
 			VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
@@ -176,8 +177,7 @@ func (b *batch) change(ctx context.Context, c store.Change) error {
 		_, err := b.exec(ctx, st, c.Title.Title, c.Title.Conversation)
 		return err
 	case c.Mark != nil:
-		_, err := b.exec(ctx, b.stmt.mark, c.Mark.Conversation, c.Mark.Pinned, c.Mark.Archived, c.Mark.Trashed)
-		return err
+		return b.mark(ctx, c.Mark)
 	case c.Activity != nil:
 		return b.activity(ctx, c.Activity)
 	case c.Changed != nil:
@@ -204,8 +204,12 @@ func (b *batch) conversation(ctx context.Context, c *store.Conversation) error {
 	if err != nil {
 		return err
 	}
+	share, err := shareColumn(c.Share)
+	if err != nil {
+		return err
+	}
 	if _, err = b.exec(ctx, b.stmt.putConversation, c.ID, c.Owner, c.Bot, c.Channel, c.Title, c.Title != "", c.Hidden, c.Pinned, c.Archived, c.Trashed,
-		store.Nanos(c.Created), store.Nanos(c.Updated)); err != nil {
+		store.Nanos(c.Created), store.Nanos(c.Updated), tagColumn(c.Tags), share); err != nil {
 		return err
 	}
 	if num != 0 && owner != c.Owner {
@@ -214,6 +218,23 @@ func (b *batch) conversation(ctx context.Context, c *store.Conversation) error {
 		}
 		_, err = b.exec(ctx, b.stmt.moveSearch, ownerWord(c.Owner), num)
 	}
+	return err
+}
+
+func (b *batch) mark(ctx context.Context, m *store.Mark) error {
+	var tags, share *string
+	if m.Tags != nil {
+		column := tagColumn(*m.Tags)
+		tags = &column
+	}
+	if m.Share != nil {
+		column, err := shareColumn(m.Share)
+		if err != nil {
+			return err
+		}
+		share = &column
+	}
+	_, err := b.exec(ctx, b.stmt.mark, m.Conversation, m.Pinned, m.Archived, m.Trashed, tags, share)
 	return err
 }
 

@@ -22,7 +22,7 @@ import (
 // parts are the tables and what the checksum of a row is made of.
 func parts() map[string]string {
 	return map[string]string{
-		"conversations": `id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated`,
+		"conversations": `id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated, tags, share`,
 		"activities":    `conversation, seq, id, at, body`,
 		"turns": `conversation, id, seq, reply_to, attempt, claim, state, open, finish, code, error,
 			prompt, completion, cached, model, engine, updated`,

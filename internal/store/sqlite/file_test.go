@@ -194,7 +194,7 @@ func TestSeparators(t *testing.T) {
 		if rng.IntN(40) != 0 {
 			continue
 		}
-		hits, err := s.Search(t.Context(), "alice", word, 5)
+		hits, err := s.Search(t.Context(), "alice", word, "", 5)
 		if want := !deleted[conv]; err != nil || (len(hits) == 1) != want {
 			t.Errorf("search %q finds %d, %v, want found %v", word, len(hits), err, want)
 		}
@@ -287,7 +287,7 @@ func TestRealFullDisk(t *testing.T) {
 		t.Fatal("the disk never got full")
 	}
 	acts, err := s.Activities(t.Context(), "alice", "c1")
-	hits, err2 := s.Search(t.Context(), "alice", "words", 5)
+	hits, err2 := s.Search(t.Context(), "alice", "words", "", 5)
 	if err := errors.Join(err, err2); err != nil || len(acts) != int(seq-2) || len(hits) != 5 {
 		t.Errorf("reads on a full disk: %d activities, %d hits, %v", len(acts), len(hits), err)
 	}

@@ -3,8 +3,11 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/parleyhq/parley/internal/activity"
@@ -24,16 +27,44 @@ func (s *Store) Position(ctx context.Context, stream string) (store.Position, er
 }
 
 // The last column of what is read says whether the row is what was written.
-const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen, pinned, archived, trashed,
-	crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated)`
+const conversationColumns = `id, owner, bot, channel, title, hidden, created, updated, chosen, pinned, archived, trashed, tags, share,
+	crc = row_crc(id, owner, bot, channel, title, chosen, hidden, pinned, archived, trashed, created, updated, tags, share)`
 
 func scanConversation(scan func(...any) error) (c store.Conversation, chosen bool, err error) {
 	var created, updated int64
+	var tags, share string
 	var whole bool
-	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen, &c.Pinned, &c.Archived, &c.Trashed, &whole)
+	err = scan(&c.ID, &c.Owner, &c.Bot, &c.Channel, &c.Title, &c.Hidden, &created, &updated, &chosen, &c.Pinned, &c.Archived, &c.Trashed, &tags, &share, &whole)
 	c.Created, c.Updated = store.FromNanos(created), store.FromNanos(updated)
-	return c, chosen, rotten(err, whole)
+	if err := rotten(err, whole); err != nil {
+		return c, chosen, err
+	}
+	if tags != "" {
+		c.Tags = strings.Split(strings.Trim(tags, "\n"), "\n")
+	}
+	if share != "" {
+		err = json.Unmarshal([]byte(share), &c.Share)
+	}
+	return c, chosen, err
 }
+
+// tagColumn and shareColumn are what the columns hold.
+func tagColumn(tags []string) string {
+	if len(tags) == 0 {
+		return ""
+	}
+	return "\n" + strings.Join(tags, "\n") + "\n"
+}
+
+func shareColumn(s *store.Share) (string, error) {
+	if s == nil || s.Link == "" {
+		return "", nil
+	}
+	b, err := json.Marshal(s)
+	return string(b), err
+}
+
+const tagged = ` AND tags <> '' AND instr(tags, char(10) || ? || char(10)) > 0`
 
 func rotten(err error, whole bool) error {
 	if err == nil && !whole {
@@ -44,19 +75,24 @@ func rotten(err error, whole bool) error {
 
 const activityWhole = `a.crc = row_crc(a.conversation, a.seq, a.id, a.at, a.body)`
 
-// Conversations lists an owner's visible conversations of a shelf, newest first.
-func (s *Store) Conversations(ctx context.Context, owner string, shelf store.Shelf, cursor string, limit int) ([]store.Conversation, string, error) {
+// Conversations lists an owner's visible conversations that pass a filter, newest first.
+func (s *Store) Conversations(ctx context.Context, owner string, filter store.Filter, cursor string, limit int) ([]store.Conversation, string, error) {
 	limit = store.PageLimit(limit)
 	query, args := `SELECT `+conversationColumns+` FROM conversations WHERE owner = ? AND hidden = 0 AND trashed = 0`, []any{owner}
-	switch shelf {
+	switch filter.Shelf {
 	case store.Shown:
 		query += ` AND archived = 0`
 	case store.Pinned:
 		query += ` AND archived = 0 AND pinned = 1`
 	case store.Archived:
 		query += ` AND archived = 1`
+	case store.Shared:
+		query += ` AND share <> ''`
 	default:
-		return nil, "", fault.New(fault.Invalid, "there is no shelf %q: pinned and archived are", shelf)
+		return nil, "", fault.New(fault.Invalid, "there is no shelf %q: pinned, archived and shared are", filter.Shelf)
+	}
+	if filter.Tag != "" {
+		query, args = query+tagged, append(args, filter.Tag)
 	}
 	if cursor != "" {
 		at, err := store.ParseCursor(cursor)
@@ -145,17 +181,21 @@ func (s *Store) Activities(ctx context.Context, owner, id string) ([]activity.Ac
 }
 
 // Search finds activities by their words.
-func (s *Store) Search(ctx context.Context, owner, query string, limit int) ([]store.Hit, error) {
+func (s *Store) Search(ctx context.Context, owner, query, tag string, limit int) ([]store.Hit, error) {
 	phrases := store.ParseQuery(query)
 	if len(phrases) == 0 {
 		return nil, nil
 	}
+	where, args := "", []any{matchExpression(owner, phrases), owner}
+	if tag != "" {
+		where, args = tagged, append(args, tag)
+	}
 	var hits []store.Hit
 	err := s.each(ctx, s.read, `SELECT c.id, c.title, a.id, a.at, a.body, `+activityWhole+`
 		FROM search JOIN activities a ON a.num = search.rowid JOIN conversations c ON c.num = a.conversation
-		WHERE search MATCH ? AND c.owner = ? AND c.hidden = 0 AND c.trashed = 0
+		WHERE search MATCH ? AND c.owner = ? AND c.hidden = 0 AND c.trashed = 0`+where+`
 		ORDER BY bm25(search, 0.0, 1.0), a.at DESC, a.num DESC LIMIT ?`,
-		[]any{matchExpression(owner, phrases), owner, store.SearchLimit(limit)}, func(scan func(...any) error) error {
+		append(args, store.SearchLimit(limit)), func(scan func(...any) error) error {
 			var h store.Hit
 			var at int64
 			var body []byte
@@ -170,6 +210,24 @@ func (s *Store) Search(ctx context.Context, owner, query string, limit int) ([]s
 			return err
 		})
 	return hits, s.fault(ctx, "search", err)
+}
+
+// Tags counts an owner's tags.
+func (s *Store) Tags(ctx context.Context, owner string) ([]store.Tag, error) {
+	n := map[string]int{}
+	err := s.each(ctx, s.read, `SELECT `+conversationColumns+` FROM conversations WHERE owner = ? AND hidden = 0 AND trashed = 0 AND tags <> ''`, []any{owner}, func(scan func(...any) error) error {
+		c, _, err := scanConversation(scan)
+		for _, tag := range c.Tags {
+			n[tag]++
+		}
+		return err
+	})
+	out := make([]store.Tag, 0, len(n))
+	for _, tag := range slices.Sorted(maps.Keys(n)) {
+		out = append(out, store.Tag{Name: tag, Conversations: n[tag]})
+	}
+	slices.SortStableFunc(out, func(a, b store.Tag) int { return b.Conversations - a.Conversations })
+	return out, s.fault(ctx, "read tags", err)
 }
 
 // matchExpression writes phrases in the index's own language. Terms hold only

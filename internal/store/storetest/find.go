@@ -80,7 +80,7 @@ func testSearch(t *testing.T, d Driver) {
 			t.Errorf("search %q after a change: %s", query, diff)
 		}
 	}
-	hits, err := s.Search(t.Context(), alice, "strasse cafe", 1)
+	hits, err := s.Search(t.Context(), alice, "strasse cafe", "", 1)
 	if err != nil || len(hits) != 1 {
 		t.Fatalf("search = %v, %v", hits, err)
 	}
@@ -101,7 +101,7 @@ func testSearch(t *testing.T, d Driver) {
 		w.apply(said("c1", fmt.Sprintf("m%d", i), "many", 60+i))
 	}
 	for limit, want := range map[int]int{1: 1, 7: 7, 0: 20, 1000: 30} {
-		if hits, err := s.Search(t.Context(), alice, "many", limit); len(hits) != want || err != nil {
+		if hits, err := s.Search(t.Context(), alice, "many", "", limit); len(hits) != want || err != nil {
 			t.Errorf("limit %d: %d hits, %v", limit, len(hits), err)
 		}
 	}
@@ -118,7 +118,7 @@ func testSearchAnyQuery(t *testing.T, d Driver) {
 		strings.Repeat("\u0301", 500), "hello" + strings.Repeat(" world", 200),
 	}
 	for _, q := range queries {
-		hits, err := s.Search(t.Context(), alice, q, 10)
+		hits, err := s.Search(t.Context(), alice, q, "", 10)
 		if err != nil {
 			t.Errorf("search %.40q: %v", q, err)
 		}

@@ -278,7 +278,7 @@ func testConcurrent(t *testing.T, d Driver) {
 				default:
 				}
 				_, err1 := list(ctx, s, alice, 2)
-				_, err2 := s.Search(ctx, alice, "common", 5)
+				_, err2 := s.Search(ctx, alice, "common", "", 5)
 				_, err3 := s.OpenTurns(ctx)
 				if err := errors.Join(err1, err2, err3, s.Health(ctx)); err != nil {
 					t.Errorf("read while writing: %v", err)
@@ -308,10 +308,10 @@ func testCancelledContext(t *testing.T, d Driver) {
 	before := dump(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, listErr := s.Conversations(ctx, alice, store.Shown, "", 1)
+	_, _, listErr := s.Conversations(ctx, alice, store.Filter{}, "", 1)
 	_, oneErr := s.Conversation(ctx, alice, "c1")
 	_, actErr := s.Activities(ctx, alice, "c1")
-	_, searchErr := s.Search(ctx, alice, "text", 1)
+	_, searchErr := s.Search(ctx, alice, "text", "", 1)
 	_, posErr := s.Position(ctx, stream)
 	_, turnErr := s.Turn(ctx, "c1", "t1")
 	_, openErr := s.OpenTurns(ctx)

@@ -202,7 +202,7 @@ func testMarks(t *testing.T, d Driver) {
 		for shelf := range want {
 			got[shelf] = []string{}
 			for cursor := ""; ; {
-				page, next, err := s.Conversations(t.Context(), alice, shelf, cursor, 1)
+				page, next, err := s.Conversations(t.Context(), alice, store.Filter{Shelf: shelf}, cursor, 1)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -235,8 +235,75 @@ func testMarks(t *testing.T, d Driver) {
 	}
 	w.apply(store.Change{Mark: &store.Mark{Conversation: "c2", Archived: &no}}, store.Change{Mark: &store.Mark{Conversation: "c3", Trashed: &no}})
 	shelves(map[store.Shelf][]string{store.Shown: {"c4", "c3", "c2", "c1"}, store.Pinned: {"c2", "c1"}, store.Archived: {}}, 4)
-	if _, _, err := s.Conversations(t.Context(), alice, "attic", "", 1); !fault.Is(err, fault.Invalid) {
+	if _, _, err := s.Conversations(t.Context(), alice, store.Filter{Shelf: "attic"}, "", 1); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a shelf that is none: %v", err)
+	}
+}
+
+func testKept(t *testing.T, d Driver) {
+	dir := t.TempDir()
+	s := open(t, d, dir)
+	w := &writer{t: t, s: s}
+	for i, id := range []string{"c1", "c2", "c3"} {
+		w.apply(conversation(alice, id, i), said(id, "a1", "apple", i))
+	}
+	w.apply(conversation("bob", "b1", 9))
+	tags := func(id string, tags ...string) store.Change {
+		return store.Change{Mark: &store.Mark{Conversation: id, Tags: &tags}}
+	}
+	share := func(id string, s store.Share) store.Change {
+		return store.Change{Mark: &store.Mark{Conversation: id, Share: &s}}
+	}
+	yes := true
+	link := store.Share{Link: "c2.key", Live: true, At: at(7)}
+	w.apply(tags("c1", "work"), tags("c2", "a trip", "work"), tags("c3", "wor_", "%"), tags("b1", "work"), tags("gone", "work"),
+		share("c2", link), share("c3", store.Share{Link: "c3.key", At: at(8)}), share("gone", link))
+	w.apply(share("c3", store.Share{}), store.Change{Mark: &store.Mark{Conversation: "c2", Archived: &yes}})
+	ids := func(f store.Filter) (ids []string) {
+		t.Helper()
+		page, _, err := s.Conversations(t.Context(), alice, f, "", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range page {
+			ids = append(ids, c.ID)
+		}
+		return ids
+	}
+	for _, c := range []struct {
+		filter store.Filter
+		want   []string
+	}{
+		{store.Filter{Tag: "work"}, []string{"c1"}},
+		{store.Filter{Tag: "work", Shelf: store.Archived}, []string{"c2"}},
+		{store.Filter{Tag: "wor"}, nil},
+		{store.Filter{Tag: "trip"}, nil},
+		{store.Filter{Tag: "%"}, []string{"c3"}},
+		{store.Filter{Shelf: store.Shared}, []string{"c2"}},
+	} {
+		if diff := cmp.Diff(c.want, ids(c.filter)); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.filter, diff)
+		}
+	}
+	for tag, want := range map[string]int{"": 3, "work": 2, "a trip": 1, "nothing": 0} {
+		if hits, err := s.Search(t.Context(), alice, "apple", tag, 10); len(hits) != want || err != nil {
+			t.Errorf("found with the tag %q: %v, %v; want %d", tag, hits, err, want)
+		}
+	}
+	got, err := s.Tags(t.Context(), alice)
+	if diff := cmp.Diff([]store.Tag{{Name: "work", Conversations: 2}, {Name: "%", Conversations: 1}, {Name: "a trip", Conversations: 1}, {Name: "wor_", Conversations: 1}}, got); diff != "" || err != nil {
+		t.Errorf("tags: %v (-want +got):\n%s", err, diff)
+	}
+	w.apply(tags("c1"), store.Change{Title: &store.Title{Conversation: "c2", Title: "Two"}}, said("c2", "a2", "pear", 9))
+	c, err := s.Conversation(t.Context(), alice, "c2")
+	if diff := cmp.Diff(&link, c.Share); diff != "" || err != nil || len(c.Tags) != 2 || c.Title != "Two" {
+		t.Errorf("what is not changed stays: %+v, %v\n%s", c, err, diff)
+	}
+	if c, err := s.Conversation(t.Context(), alice, "c1"); c.Tags != nil || err != nil {
+		t.Errorf("tags that were taken off: %q, %v", c.Tags, err)
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Errorf("the store's own check: %v", err)
 	}
 }
 
@@ -266,7 +333,7 @@ func testOddText(t *testing.T, d Driver) {
 	odd := "nul\x00 quote' \" back\\slash %s \u2028 \U0001F600 \uE000mark\uE001 \u0000 東京 e\u0301 <b>&amp;"
 	w.apply(store.Change{Conversation: &store.Conversation{ID: "c'1", Owner: "o'" + odd, Bot: odd, Channel: odd, Title: odd, Created: at(1), Updated: at(1)}},
 		said("c'1", "a'1", odd, 2))
-	page, _, err := s.Conversations(t.Context(), "o'"+odd, store.Shown, "", 10)
+	page, _, err := s.Conversations(t.Context(), "o'"+odd, store.Filter{}, "", 10)
 	if err != nil || len(page) != 1 || page[0].Title != odd || page[0].Bot != odd {
 		t.Errorf("conversations = %+v, %v", page, err)
 	}
@@ -380,16 +447,16 @@ func testPaging(t *testing.T, d Driver) {
 			t.Errorf("limit %d: %v %s", limit, err, diff)
 		}
 	}
-	page, _, err := s.Conversations(t.Context(), alice, store.Shown, "", 0)
+	page, _, err := s.Conversations(t.Context(), alice, store.Filter{}, "", 0)
 	if len(page) != 50 || err != nil {
 		t.Errorf("a page without a limit holds %d, %v", len(page), err)
 	}
 	for _, bad := range []string{"x", "' OR 1=1 --", "AAAAAAAAAAAAAAAAAAAA", "\x00"} {
-		if _, _, err := s.Conversations(t.Context(), alice, store.Shown, bad, 10); !fault.Is(err, fault.Invalid) {
+		if _, _, err := s.Conversations(t.Context(), alice, store.Filter{}, bad, 10); !fault.Is(err, fault.Invalid) {
 			t.Errorf("cursor %q: %v, want invalid", bad, err)
 		}
 	}
-	if page, next, err := s.Conversations(t.Context(), "nobody", store.Shown, "", 10); len(page) != 0 || next != "" || err != nil {
+	if page, next, err := s.Conversations(t.Context(), "nobody", store.Filter{}, "", 10); len(page) != 0 || next != "" || err != nil {
 		t.Errorf("list of an unknown owner = %v, %q, %v", page, next, err)
 	}
 }
@@ -405,7 +472,7 @@ func testPagingWhileWriting(t *testing.T, d Driver) {
 	seen := map[string]int{}
 	cursor, n := "", 0
 	for {
-		page, next, err := s.Conversations(t.Context(), alice, store.Shown, cursor, 4)
+		page, next, err := s.Conversations(t.Context(), alice, store.Filter{}, cursor, 4)
 		if err != nil {
 			t.Fatal(err)
 		}

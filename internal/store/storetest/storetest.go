@@ -43,6 +43,7 @@ func Run(t *testing.T, d Driver) {
 		{"Idempotent", testIdempotent},
 		{"Titles", testTitles},
 		{"Marks", testMarks},
+		{"Kept", testKept},
 		{"NoGhosts", testNoGhosts},
 		{"OddText", testOddText},
 		{"OwnersApart", testOwnersApart},
@@ -130,7 +131,7 @@ func dump(t *testing.T, s store.Store) []string {
 
 func found(t *testing.T, s store.Store, owner, query string) []string {
 	t.Helper()
-	hits, err := s.Search(t.Context(), owner, query, 200)
+	hits, err := s.Search(t.Context(), owner, query, "", 200)
 	if err != nil {
 		t.Fatalf("search %q: %v", query, err)
 	}
@@ -144,7 +145,7 @@ func found(t *testing.T, s store.Store, owner, query string) []string {
 func list(ctx context.Context, s store.Store, owner string, limit int) (ids []string, err error) {
 	cursor := ""
 	for {
-		page, next, err := s.Conversations(ctx, owner, store.Shown, cursor, limit)
+		page, next, err := s.Conversations(ctx, owner, store.Filter{}, cursor, limit)
 		if err != nil {
 			return nil, err
 		}

@@ -8,12 +8,13 @@ import type { Session } from "../session.ts";
 import { branched } from "../tree.ts";
 import { words } from "../words.ts";
 import { Icon } from "./icons.tsx";
+import { Share, Tags } from "./kept.tsx";
 
 type Props = { session: Session; id: string; title: string; label: string; tools?: boolean };
 
 export function More({ session, id, title, label, tools }: Props): VNode {
   const [open, setOpen] = useState(false);
-  const [ask, setAsk] = useState<"" | "rename">("");
+  const [ask, setAsk] = useState<"" | "rename" | "tags" | "share">("");
   const known = session.known(id);
   const settings = session.current?.id === id ? session.current.state.settings : null;
   const pinned = settings?.pinned ?? known?.pinned === true;
@@ -99,6 +100,12 @@ export function More({ session, id, title, label, tools }: Props): VNode {
           >
             {words.rename}
           </button>
+          <button type="button" onClick={() => (setOpen(false), setAsk("tags"))}>
+            {words.tags}
+          </button>
+          <button type="button" onClick={() => (setOpen(false), setAsk("share"))}>
+            {words.share}
+          </button>
           <a href={api.exported(id, "md")} download onClick={close}>
             {words.exportMd}
           </a>
@@ -114,6 +121,8 @@ export function More({ session, id, title, label, tools }: Props): VNode {
         </div>
       ) : null}
       {ask === "rename" ? <Rename session={session} id={id} title={title} onClose={() => setAsk("")} /> : null}
+      {ask === "tags" ? <Tags session={session} id={id} onClose={() => setAsk("")} /> : null}
+      {ask === "share" ? <Share session={session} id={id} onClose={() => setAsk("")} /> : null}
     </>
   );
 }

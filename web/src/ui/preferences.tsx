@@ -3,6 +3,7 @@ import type { VNode } from "preact";
 import type { Session } from "../session.ts";
 import { languages, words } from "../words.ts";
 import { Box } from "./dialogs.tsx";
+import { Links } from "./kept.tsx";
 
 export function Preferences({ session }: { session: Session }): VNode {
   return (
@@ -29,6 +30,7 @@ export function Preferences({ session }: { session: Session }): VNode {
             ))}
           </select>
         </label>
+        <Links session={session} />
         {session.info?.labels ? <a href="/learn">{words.learn}</a> : null}
       </div>
     </Box>

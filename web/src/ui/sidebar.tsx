@@ -6,6 +6,7 @@ import { place, type Session } from "../session.ts";
 import type { Conversation, Hit } from "../types.ts";
 import { locale, words } from "../words.ts";
 import { Icon, Mark } from "./icons.tsx";
+import { TagBar } from "./kept.tsx";
 import { More } from "./menu.tsx";
 
 type Props = { session: Session; narrow: boolean; open: boolean; onClose: () => void };
@@ -69,6 +70,7 @@ export function Sidebar({ session, narrow, open, onClose }: Props): VNode {
           }}
         />
       </div>
+      <TagBar session={session} />
       <nav class="list" aria-label={words.conversations}>
         {session.query.trim() !== "" ? (
           <Hits session={session} go={go} />
