@@ -73,6 +73,7 @@ func Rooms() []Room {
 		{"internal/channel", Core, "the contract, and what all channels have in common"},
 		{"internal/project", Core, ""},
 		{"internal/config", Core, ""},
+		{"internal/balance", Core, ""},
 		{"internal/lm/roster", Core, ""},
 		{"internal/cluster", Core, ""},
 		{"internal/nlu", Core, ""},

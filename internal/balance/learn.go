@@ -1,0 +1,49 @@
+package balance
+
+import "math"
+
+// average is an exponentially weighted mean whose first samples count evenly.
+type average struct {
+	mean float64
+	n    int
+}
+
+func (a *average) add(x, alpha float64) {
+	a.n = min(a.n+1, 1<<20)
+	a.mean += math.Max(alpha, 1/float64(a.n)) * (x - a.mean)
+}
+
+func (a *average) or(x float64) float64 {
+	if a.n == 0 {
+		return x
+	}
+	return a.mean
+}
+
+// slope learns how y grows with x, by least squares over the recent past.
+type slope struct {
+	x, y, xx, xy float64
+	n            int
+}
+
+const (
+	slopeLeast = 16   // samples before it is believed
+	blockGuess = 0.01 // seconds a block until then: some ten thousand tokens a second
+)
+
+func (s *slope) add(x, y float64) {
+	s.n = min(s.n+1, 1<<20)
+	a := math.Max(0.01, 1/float64(s.n))
+	dx, dy := x-s.x, y-s.y
+	s.x += a * dx
+	s.y += a * dy
+	s.xx = (1 - a) * (s.xx + a*dx*dx)
+	s.xy = (1 - a) * (s.xy + a*dx*dy)
+}
+
+func (s *slope) of() float64 {
+	if s.n < slopeLeast || s.xx < 0.25 {
+		return blockGuess
+	}
+	return math.Max(0, s.xy/s.xx)
+}
