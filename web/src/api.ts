@@ -25,13 +25,13 @@ export async function call(world: World, method: string, path: string, body?: un
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") {
     headers["X-Parley"] = "1";
-    headers["Content-Type"] = "application/json";
+    headers["Content-Type"] = body instanceof Blob ? body.type || "application/octet-stream" : "application/json";
   }
   if (key) headers["Idempotency-Key"] = key;
   const send = (limit: number): Promise<Response> => {
     const signal = AbortSignal.timeout(limit);
     return world
-      .fetch(base + path, { method, headers, body: body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body), signal })
+      .fetch(base + path, { method, headers, body: body instanceof Blob ? body : body === undefined ? (method === "POST" ? "{}" : undefined) : JSON.stringify(body), signal })
       .catch(() => {
         throw new ApiError(0, signal.aborted ? "timeout" : "network", "", null);
       });
@@ -67,8 +67,8 @@ function seconds(v: string | null): number | null {
   return Number.isNaN(t) ? null : Math.max(0, t - Date.now());
 }
 
-export async function json<T>(world: World, method: string, path: string, body?: unknown, key?: string): Promise<T> {
-  const res = await call(world, method, path, body, key);
+export async function json<T>(world: World, method: string, path: string, body?: unknown, key?: string, limit?: number): Promise<T> {
+  const res = await call(world, method, path, body, key, limit);
   try {
     return (await res.json()) as T;
   } catch {

@@ -3,6 +3,7 @@
 // and every item keeps its Idempotency-Key for all tries, so none is doubled.
 import { ApiError } from "./api.ts";
 import { backoff } from "./sse.ts";
+import type { Attachment } from "./types.ts";
 
 export type Item = {
   key: string; // the Idempotency-Key
@@ -15,6 +16,8 @@ export type Item = {
   turn?: string; // to be answered again, or
   onward?: boolean; // to be gone on with
   on?: string; // id of the activity that a reaction is to
+  files?: Luggage[]; // that are to go along; their bytes are kept by files.ts
+  carried?: Attachment[]; // that are in the log already
   added?: string; // the reaction, or
   removed?: string; // the one that is taken back
   bot?: string;
@@ -26,8 +29,11 @@ export type Item = {
   failed?: string; // in words; it waits for the reader
 };
 
-// Progress of an item in this tab; not kept.
-export type Progress = { sending: boolean; tries: number; next: number; why: string };
+// Luggage is a file that waits to be sent.
+export type Luggage = { id: string; name: string; type: string; size: number; kind: "picture" | "text" | "other" };
+
+// Progress of an item in this tab; not kept. part: what of it is being sent.
+export type Progress = { sending: boolean; tries: number; next: number; why: string; part?: string };
 
 export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem">;
 
@@ -39,6 +45,7 @@ export type OutboxOptions = {
   onChange: () => void;
   onUnauthenticated: () => void;
   onCreated?: (draft: string, id: string) => void;
+  onGone?: (item: Item) => void; // it waits no more
   lock?: <T>(work: () => Promise<T>) => Promise<T>; // one tab at a time
   now?: () => number;
   wait?: (n: number) => number; // ms before try n
@@ -119,7 +126,10 @@ export class Outbox {
   // settle forgets an item whose effect was seen in the log.
   settle(key: string): void {
     this.progress.delete(key);
-    if (this.memory.some((i) => i.key === key)) this.edit((items) => items.filter((i) => i.key !== key));
+    const gone = this.memory.find((i) => i.key === key);
+    if (!gone) return;
+    this.edit((items) => items.filter((i) => i.key !== key));
+    this.o.onGone?.(gone);
   }
 
   // retry sends a failed item again, with the same key.

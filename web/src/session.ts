@@ -4,16 +4,17 @@
 import { ApiError } from "./api.ts";
 import { Bell } from "./bell.ts";
 import { api, world } from "./here.ts";
+import { known, seeing, trunk, upload } from "./files.ts";
 import { Keep } from "./keep.ts";
 import { kept } from "./kept.ts";
-import { Outbox, type Item } from "./outbox.ts";
+import { Outbox, type Item, type Luggage } from "./outbox.ts";
 import { Open } from "./open.ts";
 import type { Reaction } from "./conversation.ts";
 import { backoff } from "./sse.ts";
 import { choose, follow } from "./tree.ts";
 import { storage } from "./stored.ts";
 import { oneLine, titleFrom } from "./text.ts";
-import type { Conversation, Hit, Info, Params, Settings, Share, Tag } from "./types.ts";
+import type { Attachment, Conversation, Hit, Info, Params, Settings, Share, Tag } from "./types.ts";
 import { uuid } from "./uuid.ts";
 import { paint } from "./theme.ts";
 import { language, speak, words } from "./words.ts";
@@ -67,6 +68,8 @@ export class Session {
   theme = recall("parley.theme"); // "" = the system's
   tongue = recall("parley.language"); // "" = the browser's
 
+  private seeing: string[] | null = null; // models that read pictures; null: not asked
+
   readonly outbox: Outbox;
   private readonly keep = new Keep();
   private keeping: ReturnType<typeof setTimeout> | undefined;
@@ -91,6 +94,7 @@ export class Session {
       onChange: () => this.bell.ring(),
       onUnauthenticated: () => void this.unauthenticated(),
       onCreated: (draft, id) => this.created(draft, id),
+      onGone: (item) => void trunk.drop((item.files ?? []).map((f) => f.id)),
       lock: lock(),
     });
   }
@@ -118,6 +122,7 @@ export class Session {
     world.onMove = () => this.moved();
     world.watch(this.worldOpen);
     this.tidy();
+    void trunk.tidy();
     this.route();
     void this.recallLists();
     void this.refreshInfo();
@@ -271,10 +276,7 @@ export class Session {
         if (this.outbox.items().length > 0) this.outbox.resume();
         void this.refreshInfo();
       },
-      announce: (text: string) => {
-        this.announcement = text;
-        this.bell.ring();
-      },
+      announce: (text: string) => this.announce(text),
     };
   }
 
@@ -294,8 +296,9 @@ export class Session {
 
   // ---- talking
 
-  // say sends a message, or one that replaces another in a new branch.
-  say(text: string, edits?: string): void {
+  // say sends a message, or one that replaces another in a new branch. Files may
+  // go along: new ones, and those that the other one carried.
+  say(text: string, edits?: string, files: Luggage[] = [], carried: Attachment[] = []): void {
     const c = this.current;
     const steps = c?.path() ?? [];
     this.outbox.add({
@@ -304,6 +307,8 @@ export class Session {
       conversation: c?.id ?? "",
       draft: c ? "" : this.draft,
       text,
+      files: files.length > 0 ? files : undefined,
+      carried: carried.length > 0 ? carried : undefined,
       edits,
       home: c ? undefined : this.region(),
       chosen: !c && own(this.chosen) ? this.chosen : undefined,
@@ -360,16 +365,66 @@ export class Session {
     }
     if (item.onward) return api.onward(item.conversation, item.turn ?? "", item.key);
     if (item.kind === "regenerate") return api.regenerate(item.conversation, item.turn ?? "", item.key);
+    const attachments = [...(item.carried ?? []), ...(await this.uploaded(item))];
     const parley = { ...(item.edits ? { edits: item.edits } : {}), ...(item.parent ? { parent: item.parent } : {}) };
     const done = await api.send(item.conversation, item.key, {
       type: "message",
       text: item.text,
+      ...(attachments.length > 0 ? { attachments } : {}),
       channelData: { parley, client: { key: item.key } },
     });
     this.patch(item.conversation, { updated: new Date().toISOString() });
     // A conversation that is not on screen will not show it: nothing to wait for.
     if (this.current?.id !== item.conversation) queueMicrotask(() => this.outbox.settle(item.key));
     return done;
+  }
+
+  // uploaded has the files of a message in the log, each under a key of its own:
+  // a try after a broken one keeps none twice.
+  private async uploaded(item: Item): Promise<Attachment[]> {
+    const files = item.files ?? [];
+    const out: Attachment[] = [];
+    const p = this.outbox.of(item.key);
+    for (const [i, f] of files.entries()) {
+      const blob = await trunk.get(f.id);
+      if (!blob) throw new ApiError(400, "gone", words.fileGone(f.name), null);
+      if (p) p.part = words.fileSending(f.name, i + 1, files.length);
+      this.bell.ring();
+      const at = await upload(item.conversation, `${item.key}.${i}`, f.name, new Blob([blob], { type: f.type }));
+      if (f.kind === "picture" && at.contentUrl) known(at.contentUrl, blob, f.type);
+      out.push(at);
+    }
+    if (p) p.part = undefined;
+    return out;
+  }
+
+  // announce says something to those who don't see the page.
+  announce(text: string): void {
+    this.announcement = text;
+    this.bell.ring();
+  }
+
+  // sees reports whether who answers here can be shown pictures; undefined while
+  // that is not known.
+  sees(open: Open | null): boolean | undefined {
+    const model = this.settings(open).model;
+    if (model === "") {
+      const bot = open && this.known(open.id)?.bot;
+      const bots = this.info?.bots ?? [];
+      return this.info ? (bots.find((b) => b.id === bot) ?? bots[0])?.vision === true : undefined;
+    }
+    if (!this.seeing) {
+      this.seeing = [];
+      seeing().then(
+        (all) => {
+          this.seeing = all;
+          this.bell.ring();
+        },
+        () => (this.seeing = null),
+      );
+      return undefined;
+    }
+    return this.seeing.includes(model);
   }
 
   // draftTaken reports whether the empty page just became this conversation.

@@ -15,6 +15,10 @@ export type Meta = {
   continues?: boolean; // its engine can write on where it ended
 };
 
+// Attachment is something that an activity carries; whatever it says came over
+// the network.
+export type Attachment = { contentType?: string; contentUrl?: string; name?: string; size?: number };
+
 export type Activity = {
   type: string;
   id: string;
@@ -22,6 +26,7 @@ export type Activity = {
   from?: Account;
   text?: string;
   replyToId?: string;
+  attachments?: Attachment[];
   reactionsAdded?: { type: string }[]; // of a messageReaction, to the activity in replyToId
   reactionsRemoved?: { type: string }[];
   channelData?: { parley?: Meta; client?: { key?: string } };
@@ -75,8 +80,9 @@ export type Info = {
   version?: string;
   region?: string;
   engine?: { name?: string; model?: string; demo?: boolean; ready?: boolean; problem?: string };
-  bots?: { id: string; name?: string }[];
-  limits?: { message_bytes?: number };
+  bots?: { id: string; name?: string; vision?: boolean }[]; // vision: who answers for it can be shown pictures
+  limits?: { message_bytes?: number; file_bytes?: number; files?: number }; // no file_bytes: no files are taken
+  file_types?: string[]; // such as image/*; none: all
   labels?: boolean; // the page /learn has something for this user
 };
 

@@ -8,8 +8,9 @@ import { pause } from "./util.mjs";
 export const numbered = (n) => Array.from({ length: n }, (_, i) => `w${i}`).join(" ") + ".";
 
 export class Engine {
-  constructor({ models = ["canned-1"], delay = 20, size = 0, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
+  constructor({ models = ["canned-1"], vision = [], delay = 20, size = 0, answer = (ask) => `You said: ${ask}. ${numbered(40)}` } = {}) {
     this.models = models;
+    this.vision = vision; // models that read pictures
     this.delay = delay; // ms before each piece
     this.size = size; // of a piece in characters; 0 = a word
     this.answer = answer; // of the last user message
@@ -34,13 +35,14 @@ export class Engine {
   async handle(req, res) {
     if (req.url.endsWith("/models")) {
       res.writeHead(200, { "Content-Type": "application/json" });
-      return void res.end(JSON.stringify({ object: "list", data: this.models.map((id) => ({ id, object: "model", owned_by: "story" })) }));
+      return void res.end(JSON.stringify({ object: "list", data: this.models.map((id) => ({ id, object: "model", owned_by: "story", capabilities: { vision: this.vision.includes(id) } })) }));
     }
     if (req.method !== "POST" || !req.url.endsWith("/chat/completions")) return void res.writeHead(404, { "Content-Type": "application/json" }).end('{"error":{"message":"no such path"}}');
     let raw = "";
     for await (const b of req) raw += b;
     const body = JSON.parse(raw);
     this.calls++;
+    this.asked = body.messages; // newest
     const said = (m) => (typeof m.content === "string" ? m.content : (m.content ?? []).map((p) => p.text ?? "").join(""));
     const ask = said(body.messages.findLast((m) => m.role === "user") ?? { content: "" });
     let text = this.answer(ask);

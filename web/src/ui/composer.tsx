@@ -1,10 +1,14 @@
 // Where a message is written. What is written and not sent is kept per
-// conversation.
+// conversation, with the files that are to go along.
 import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Open } from "../open.ts";
+import { plain, taken, trunk } from "../files.ts";
+import type { Luggage } from "../outbox.ts";
 import type { Session } from "../session.ts";
+import { words } from "../words.ts";
 import { Field } from "./field.tsx";
+import { Drawn, Packed, sizeOf } from "./files.tsx";
 
 const slot = (id: string): string => `parley.draft.${id || "new"}`;
 
@@ -25,9 +29,29 @@ function keep(id: string, text: string): void {
   }
 }
 
+function packed(id: string): Luggage[] {
+  try {
+    const all: unknown = JSON.parse(localStorage.getItem(`${slot(id)}.files`) ?? "[]");
+    return Array.isArray(all) ? (all as Luggage[]).filter((f) => typeof f?.id === "string" && typeof f.name === "string") : [];
+  } catch {
+    return [];
+  }
+}
+
+function pack(id: string, files: readonly Luggage[]): void {
+  try {
+    if (files.length === 0) localStorage.removeItem(`${slot(id)}.files`);
+    else localStorage.setItem(`${slot(id)}.files`, JSON.stringify(files));
+  } catch {
+    // They are still on screen.
+  }
+}
+
 export function Composer({ session, open }: { session: Session; open: Open | null }): VNode {
   const id = open?.id ?? "";
   const [text, set] = useState(() => kept(id));
+  const { files, set: setFiles, add, trouble } = usePacking(session, id);
+  const picker = useRef<HTMLInputElement>(null);
   const area = useRef<HTMLTextAreaElement>(null);
   const was = useRef(id);
   useLayoutEffect(() => {
@@ -35,6 +59,10 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
     // The first message of a new conversation gives it its address; what is
     // being typed meanwhile goes along.
     const carried = was.current === "" && session.draftTaken(id) ? text : null;
+    if (carried !== null) {
+      pack("", []);
+      pack(id, files);
+    } else setFiles(packed(id));
     was.current = id;
     if (carried !== null && carried !== "") {
       keep("", "");
@@ -48,6 +76,9 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
   const running = open?.state.running() ?? [];
   const turn = running.find((t) => t.state === "running") ?? running[0];
   const gone = open !== null && (open.missing || open.state.deleted);
+  const most = session.info?.limits?.file_bytes ?? 0;
+  const unseen = files.some((f) => f.kind === "picture") && session.sees(open) === false;
+  const unread = files.filter((f) => f.kind === "other").map((f) => f.name);
 
   return (
     <Field
@@ -63,10 +94,62 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
         keep(id, t);
       }}
       onSend={(t) => {
-        session.say(t);
+        session.say(t, undefined, files);
         keep(id, "");
         set("");
+        setFiles([]);
       }}
+      full={files.length > 0}
+      onPaste={(e) => {
+        const found = [...(e.clipboardData?.files ?? [])];
+        if (most === 0 || found.length === 0) return;
+        e.preventDefault();
+        void add(found);
+      }}
+      before={
+        most > 0 ? (
+          <>
+            <button type="button" class="round clip" disabled={gone} aria-label={words.attach} title={words.attach} onClick={() => picker.current?.click()}>
+              <Drawn name="clip" />
+            </button>
+            <input
+              ref={picker}
+              type="file"
+              multiple
+              hidden
+              accept={session.info?.file_types?.join(",")}
+              onChange={(e) => {
+                void add([...(e.currentTarget.files ?? [])]);
+                e.currentTarget.value = ""; // the same file may be chosen again
+                area.current?.focus();
+              }}
+            />
+          </>
+        ) : null
+      }
+      above={
+        <>
+          {files.length > 0 ? (
+            <Packed
+              files={files}
+              onRemove={(f) => {
+                setFiles(files.filter((x) => x !== f));
+                void trunk.drop([f.id]);
+                session.announce(words.fileRemoved(f.name));
+                area.current?.focus();
+              }}
+            />
+          ) : null}
+          <div role="status" class="packing">
+            {trouble.map((t) => (
+              <p class="trouble-text">{t}</p>
+            ))}
+            {unseen ? <p>{words.pictureUnseen}</p> : null}
+            {unread.length > 0 ? <p>{words.fileUnread(unread.join(", "))}</p> : null}
+            {files.length > 0 && !trunk.stored ? <p>{words.notStored}</p> : null}
+          </div>
+        </>
+      }
       onStop={() => void open?.stop(turn!.id)}
       onKey={(e) => {
         if (e.key !== "ArrowUp" || text !== "" || e.shiftKey || e.altKey || e.ctrlKey || e.metaKey) return;
@@ -77,4 +160,77 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
       }}
     />
   );
+}
+
+// usePacking holds the files that are to go along, and says why one can't.
+function usePacking(session: Session, id: string) {
+  const [files, change] = useState(() => packed(id));
+  const [trouble, tell] = useState<string[]>([]);
+  const now = useRef(files);
+  const here = useRef(id);
+  here.current = id;
+  const set = (all: Luggage[]): void => {
+    now.current = all;
+    pack(here.current, all);
+    change(all);
+    tell([]);
+  };
+  const add = async (found: readonly File[]): Promise<void> => {
+    const limits = session.info?.limits;
+    const why: string[] = [];
+    const fresh: Luggage[] = [];
+    for (const f of found) {
+      const name = plain(f.name);
+      if (now.current.length + fresh.length >= (limits?.files ?? 0)) {
+        why.push(words.filesTooMany(limits?.files ?? 0));
+        break;
+      }
+      if (f.size === 0) why.push(words.fileEmpty(name)); // or a folder
+      else if (f.size > (limits?.file_bytes ?? 0)) why.push(words.fileTooLarge(name, sizeOf(f.size), sizeOf(limits?.file_bytes ?? 0)));
+      else {
+        const packed = await trunk.put(f).catch(() => null);
+        if (packed === null) why.push(words.fileGone(name));
+        else if (taken(packed, session.info?.file_types)) fresh.push(packed);
+        else {
+          void trunk.drop([packed.id]);
+          why.push(words.fileWrongType(name, session.info?.file_types ?? []));
+        }
+      }
+    }
+    set([...now.current, ...fresh]);
+    tell(why);
+    if (fresh.length > 0) session.announce(words.filesAdded(fresh.map((f) => f.name).join(", ")));
+  };
+  const adding = useRef(add);
+  adding.current = add;
+  useEffect(() => dropping((all) => void adding.current(all), () => (session.info?.limits?.file_bytes ?? 0) > 0), []);
+  return { files, set, add, trouble };
+}
+
+// dropping takes files that are dropped anywhere on the page: beside the box
+// the browser would leave the page for them.
+function dropping(take: (files: File[]) => void, may: () => boolean): () => void {
+  const carries = (e: DragEvent): boolean => e.dataTransfer?.types.includes("Files") === true && may();
+  const over = (e: DragEvent): void => {
+    if (!carries(e)) return;
+    e.preventDefault();
+    document.documentElement.classList.add("dropping");
+  };
+  const away = (e: DragEvent): void => {
+    if (e.relatedTarget === null) document.documentElement.classList.remove("dropping");
+  };
+  const drop = (e: DragEvent): void => {
+    document.documentElement.classList.remove("dropping");
+    if (!carries(e)) return;
+    e.preventDefault();
+    take([...e.dataTransfer!.files]);
+  };
+  addEventListener("dragover", over);
+  addEventListener("dragleave", away);
+  addEventListener("drop", drop);
+  return () => {
+    removeEventListener("dragover", over);
+    removeEventListener("dragleave", away);
+    removeEventListener("drop", drop);
+  };
 }

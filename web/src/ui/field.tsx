@@ -1,5 +1,5 @@
 // The box that a message is written in, with its buttons.
-import type { RefObject, VNode } from "preact";
+import type { ComponentChildren, RefObject, VNode } from "preact";
 import { useLayoutEffect } from "preact/hooks";
 import { words } from "../talk.ts";
 import { Icon } from "./icons.tsx";
@@ -16,12 +16,16 @@ type Props = {
   onSend: (text: string) => void;
   onStop: () => void;
   onKey?: (e: KeyboardEvent) => void;
+  onPaste?: (e: ClipboardEvent) => void;
+  full?: boolean; // something goes along: no text is needed
+  above?: ComponentChildren; // of what goes along
+  before?: ComponentChildren; // buttons
 };
 
-export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey }: Props): VNode {
+export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey, onPaste, full, above, before }: Props): VNode {
   useLayoutEffect(() => grow(area.current), [text]);
   const tooLong = (t: string): boolean => limit > 0 && t.length * 3 > limit && new TextEncoder().encode(t).length > limit;
-  const fit = (t: string): boolean => t.trim() !== "" && !tooLong(t) && !gone;
+  const fit = (t: string): boolean => (t.trim() !== "" || full === true) && !tooLong(t) && !gone;
   const long = tooLong(text);
   const ready = fit(text);
   const send = (): void => {
@@ -38,7 +42,9 @@ export function Field({ id, area, text, limit, gone, running, stopping, onText, 
         send();
       }}
     >
+      {above}
       <div class="field">
+        {before}
         <textarea
           id={id}
           ref={area}
@@ -52,6 +58,7 @@ export function Field({ id, area, text, limit, gone, running, stopping, onText, 
           disabled={gone}
           value={text}
           onInput={(e) => onText(e.currentTarget.value)}
+          onPaste={onPaste}
           onKeyDown={(e) => {
             if (e.key === "Enter" && !e.shiftKey && !e.isComposing && e.keyCode !== 229) {
               e.preventDefault();

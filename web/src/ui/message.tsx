@@ -3,11 +3,13 @@
 import { Component, type VNode } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { type Node, withdrawn } from "../conversation.ts";
+import { carried } from "../files.ts";
 import type { Open } from "../open.ts";
 import type { Session } from "../session.ts";
 import { choose, type Step } from "../tree.ts";
 import { words } from "../words.ts";
 import { CopyButton } from "./code.tsx";
+import { Files } from "./files.tsx";
 import { Icon } from "./icons.tsx";
 import { Markdown, written } from "./markdown.tsx";
 import { Clock, stateOf, useNode } from "./states.tsx";
@@ -40,6 +42,7 @@ function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Pr
     <article class={`answer${running ? " running" : ""}`} aria-busy={running}>
       <h2 class="vh">{words.answered}</h2>
       {n.text !== "" ? <Markdown text={n.text} complete={!running} /> : null}
+      <Files of={n.activity} />
       {failed ? (
         <div class="trouble" role="group">
           <p>{words.failed(t.error)}</p>
@@ -160,10 +163,11 @@ function Said({ session, open, step }: Props): VNode {
     return (
       <Editor
         text={n.text}
+        full={carried(n.activity).length > 0}
         onCancel={() => edit(false)}
         onSend={(text) => {
           edit(false);
-          session.say(text, n.id);
+          session.say(text, n.id, [], n.activity?.attachments);
         }}
       />
     );
@@ -171,14 +175,17 @@ function Said({ session, open, step }: Props): VNode {
   return (
     <article class="said">
       <h2 class="vh">{words.you}</h2>
-      <div class="bubble" dir="auto">
-        {written(n.text)}
-      </div>
+      <Files of={n.activity} />
+      {n.text !== "" ? (
+        <div class="bubble" dir="auto">
+          {written(n.text)}
+        </div>
+      ) : null}
       <footer>
         <span class="acts">
           <Versions open={open} step={step} />
           <Clock at={n.time} />
-          <CopyButton text={n.text} />
+          {n.text !== "" ? <CopyButton text={n.text} /> : null}
           <button type="button" class="quiet" data-edit aria-label={words.edit} title={words.edit} onClick={() => edit(true)}>
             <Icon name="edit" />
           </button>
@@ -209,7 +216,8 @@ function Versions({ open, step }: { open: Open; step: Step }): VNode | null {
   );
 }
 
-function Editor({ text, onSend, onCancel }: { text: string; onSend: (t: string) => void; onCancel: () => void }): VNode {
+// Editor changes a message. One that is full carries something and needs no text.
+function Editor({ text, full, onSend, onCancel }: { text: string; full: boolean; onSend: (t: string) => void; onCancel: () => void }): VNode {
   const [value, set] = useState(text);
   const area = useRef<HTMLTextAreaElement>(null);
   useEffect(() => {
@@ -217,7 +225,7 @@ function Editor({ text, onSend, onCancel }: { text: string; onSend: (t: string) 
     area.current?.setSelectionRange(text.length, text.length);
   }, []);
   const send = (): void => {
-    if (value.trim() !== "") onSend(value);
+    if (full || value.trim() !== "") onSend(value);
   };
   return (
     <form
@@ -248,7 +256,7 @@ function Editor({ text, onSend, onCancel }: { text: string; onSend: (t: string) 
         <button type="button" class="button plain small" onClick={onCancel}>
           {words.cancel}
         </button>
-        <button type="submit" class="button small" disabled={value.trim() === ""}>
+        <button type="submit" class="button small" disabled={!full && value.trim() === ""}>
           {words.sendEdit}
         </button>
       </div>

@@ -53,6 +53,7 @@ export function Clock({ at }: { at: string }): VNode | null {
 export function waitingState(item: Item, p: Progress | undefined): string {
   if (item.failed !== undefined) return words.notSent(item.failed);
   if (item.activity !== undefined || item.answer !== undefined) return words.accepted;
+  if (p?.sending && p.part) return p.part;
   if (!p || p.sending || p.tries === 0) return item.kind === "regenerate" ? words.asking : words.sending;
   const s = Math.ceil((p.next - Date.now()) / 1000);
   return p.why ? words.waitingWhy(p.why, s) : words.waitingNet(s);

@@ -4,6 +4,7 @@ import { useEffect } from "preact/hooks";
 import type { Open } from "../open.ts";
 import type { Session } from "../session.ts";
 import { words } from "../words.ts";
+import { Leaving } from "./files.tsx";
 import { Icon } from "./icons.tsx";
 import { Message } from "./message.tsx";
 import { useStick, useWindow } from "./scroll.ts";
@@ -33,7 +34,9 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
     return (
       <Note text={words.missing} more={words.missingText} session={session}>
         {waiting.map((i) => (
-          <Waiting key={i.key} outbox={session.outbox} item={i} />
+          <Waiting key={i.key} outbox={session.outbox} item={i}>
+            <Leaving item={i} />
+          </Waiting>
         ))}
       </Note>
     );
@@ -63,7 +66,9 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
           ))}
           {waiting.map((i) => (
             <li key={i.key}>
-              <Waiting outbox={session.outbox} item={i} />
+              <Waiting outbox={session.outbox} item={i}>
+                <Leaving item={i} />
+              </Waiting>
             </li>
           ))}
         </ol>

@@ -1,13 +1,14 @@
 // What is on its way out.
-import type { VNode } from "preact";
+import type { ComponentChildren, VNode } from "preact";
 import type { Item, Outbox } from "../outbox.ts";
 import { words } from "../talk.ts";
 import { useTick } from "./hooks.ts";
 import { written } from "./markdown.tsx";
 import { waitingState } from "./states.tsx";
 
-// Waiting is a message, or a wish for another answer, on its way out.
-export function Waiting({ outbox, item }: { outbox: Outbox; item: Item }): VNode {
+// Waiting is a message, or a wish for another answer, on its way out. What goes
+// along with it stands above its text.
+export function Waiting({ outbox, item, children }: { outbox: Outbox; item: Item; children?: ComponentChildren }): VNode {
   const p = outbox.of(item.key);
   const counting = p !== undefined && !p.sending && p.next > Date.now();
   useTick(counting, 500);
@@ -15,7 +16,8 @@ export function Waiting({ outbox, item }: { outbox: Outbox; item: Item }): VNode
   return (
     <article class={`said waiting${item.failed !== undefined ? " failed" : ""}`}>
       <h2 class="vh">{words.you}</h2>
-      {item.kind === "message" ? (
+      {children}
+      {item.kind === "message" && item.text !== "" ? (
         <div class="bubble" dir="auto">
           {written(item.text)}
         </div>
