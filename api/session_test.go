@@ -189,6 +189,19 @@ func shared(t *testing.T, c *caller, path string) {
 	if got := c.ok(200, "GET", "/api/v1/search?q=zebra&tag=nothing", ""); strings.Contains(got.body, "zebra") {
 		t.Errorf("found without the tag: %s", got.body)
 	}
+	file := c.with("Content-Type", "application/octet-stream")
+	export := `{"conversationId":"x","title":"Old","messages":[{"messageId":"u","isCreatedByUser":true,"text":"Where is the okapi?","createdAt":"2024-01-02T03:04:05Z"}]}`
+	if got := file.ok(200, "POST", "/api/v1/import", export); got.get("conversations") != 1.0 || got.get("messages") != 1.0 {
+		t.Errorf("imported: %s", got.body)
+	}
+	if got := file.ok(200, "POST", "/api/v1/import", export); got.get("conversations") != 0.0 || got.get("messages") != 0.0 || got.get("known") != 1.0 {
+		t.Errorf("imported again: %s", got.body)
+	}
+	if got := c.ok(200, "GET", "/api/v1/search?q=okapi", ""); got.text("hits.0.at") != "2024-01-02T03:04:05Z" {
+		t.Errorf("what was imported is found as %s", got.body)
+	}
+	file.ok(400, "POST", "/api/v1/import", "PK")
+	file.ok(413, "POST", "/api/v1/import", `[{"x":"`+strings.Repeat("x", 18<<20))
 	empty := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", "").text("id")
 	c.ok(409, "PUT", empty+"/share", "")
 	c.ok(404, "PUT", path+"/share", `{"upto":"nothing"}`)
@@ -502,6 +515,9 @@ func strangers(t *testing.T, c *caller) {
 			}
 			if op.OperationID == "uploadFile" {
 				c, foreign = c.with("Content-Type", "text/plain"), foreign.with("Content-Type", "text/plain")
+			}
+			if op.OperationID == "import" {
+				c, foreign = c.with("Content-Type", "application/octet-stream"), foreign.with("Content-Type", "application/octet-stream")
 			}
 			if op.OperationID == "publishModel" {
 				c, foreign = c.with("Content-Type", "application/zip"), foreign.with("Content-Type", "application/zip")

@@ -103,11 +103,12 @@ type BotInfo struct {
 }
 
 type server struct {
-	opts  Options
-	lg    *slog.Logger
-	lobby *lobby     // of the widget's visitors
-	pack  sync.Mutex // held by the one package that is being taken in
-	sort  sync.Mutex // held by the one request whose texts are sorted
+	opts   Options
+	lg     *slog.Logger
+	lobby  *lobby     // of the widget's visitors
+	pack   sync.Mutex // held by the one package that is being taken in
+	sort   sync.Mutex // held by the one request whose texts are sorted
+	intake sync.Mutex // held by the one export that is being taken in
 }
 
 // New returns the handler of a node.
@@ -185,6 +186,7 @@ func (s *server) routes() http.Handler {
 	})
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/tags", s.tags)
+	handle("POST /api/v1/import", s.take)
 	handle("GET /api/v1/regions", s.regions)
 	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)

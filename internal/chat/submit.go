@@ -28,8 +28,9 @@ type NewConversation struct {
 	// Key makes it idempotent: the same key gives the same conversation, in every
 	// region if Home is given too. "" = always a new one.
 	Key  string
-	ID   string // chosen before, as a channel does that gave it to somebody; "" = a new one or the key's
-	User string // whom a channel binds it to
+	ID   string    // chosen before, as a channel does that gave it to somebody; "" = a new one or the key's
+	User string    // whom a channel binds it to
+	At   time.Time // when it began elsewhere; zero = it begins now
 
 	Data   json.RawMessage // channelData of what a bot that runs elsewhere is told of it
 	Silent bool            // a bot that runs elsewhere is told nothing of it: it began it itself
@@ -66,7 +67,7 @@ func (s *Service) Create(ctx context.Context, n NewConversation) (id string, seq
 	none := uint64(0)
 	r, err := s.opts.Log.Append(ctx, event.Append{Conversation: id, Expect: &none, Event: event.Event{
 		Kind:    event.KindCreated,
-		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden, User: n.User},
+		Created: &event.Created{Owner: n.Owner, Bot: n.Bot, Channel: n.Channel, Title: n.Title, Hidden: n.Hidden, User: n.User, At: n.At},
 	}})
 	if n.Key+n.ID != "" && fault.Is(err, fault.Conflict) {
 		err = nil // the first request for it made it, and maybe no more than that

@@ -272,7 +272,11 @@ func (s *State) Apply(e event.Entry) {
 	}
 	switch e.Event.Kind {
 	case event.KindCreated:
-		s.Exists, s.By, s.Created, s.Updated = true, *e.Event.Created, e.Time, e.Time
+		s.Exists, s.By, s.Created = true, *e.Event.Created, e.Time
+		if at := s.By.At; !at.IsZero() {
+			s.Created = at
+		}
+		s.Updated = s.Created
 		s.Title = e.Event.Created.Title
 		s.named = s.Title != ""
 	case event.KindSaid:
@@ -325,7 +329,14 @@ func (s *State) said(e event.Entry) {
 		return
 	}
 	if a := said.Activity; a != nil && s.byID[a.ID] == nil {
+		was := s.Updated
 		s.add(a, e, 0)
+		if at := said.At; !at.IsZero() {
+			s.Updated = was
+			if at.After(was) {
+				s.Updated = at
+			}
+		}
 		if a.Type != activity.TypeReaction { // which may be to something old
 			s.leaf = a.ID
 		}

@@ -116,12 +116,13 @@ type Event struct {
 
 // Created begins a conversation.
 type Created struct {
-	Owner   string `json:"owner"` // user id; only this user sees the conversation
-	Bot     string `json:"bot"`
-	Channel string `json:"channel"` // "web", "api", "responses", ...
-	Title   string `json:"title,omitempty"`
-	Hidden  bool   `json:"hidden,omitempty"` // not in the user's list (one-off API answers)
-	User    string `json:"user,omitempty"`   // whom a channel bound it to, by the channel's own name for them
+	Owner   string    `json:"owner"` // user id; only this user sees the conversation
+	Bot     string    `json:"bot"`
+	Channel string    `json:"channel"` // "web", "api", "responses", ...
+	Title   string    `json:"title,omitempty"`
+	Hidden  bool      `json:"hidden,omitempty"` // not in the user's list (one-off API answers)
+	User    string    `json:"user,omitempty"`   // whom a channel bound it to, by the channel's own name for them
+	At      time.Time `json:"at,omitzero"`      // when it began elsewhere, of what was imported
 }
 
 // Said is a user's activity, the request for a turn, or both at once, so that
@@ -133,6 +134,7 @@ type Said struct {
 	Key      string             `json:"key,omitempty"`      // names the delivery by which a bot said it
 	Turn     *Turn              `json:"turn,omitempty"`     // nil: nothing is to be answered
 	Title    string             `json:"title,omitempty"`    // proposed by the first message; never replaces a title
+	At       time.Time          `json:"at,omitzero"`        // when it was said elsewhere, of what was imported
 }
 
 // Turn asks for an answer.

@@ -2,6 +2,7 @@ package project
 
 import (
 	"context"
+	"time"
 
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
@@ -65,9 +66,10 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 		return nil
 	case ev.Kind == event.KindCreated:
 		f.known[id] = true
+		at := or(ev.Created.At, e.Time)
 		f.changes = append(f.changes, store.Change{Conversation: &store.Conversation{
 			ID: id, Owner: ev.Created.Owner, Bot: ev.Created.Bot, Channel: ev.Created.Channel, Title: ev.Created.Title,
-			Hidden: ev.Created.Hidden, Created: e.Time, Updated: e.Time,
+			Hidden: ev.Created.Hidden, Created: at, Updated: at,
 		}})
 		return nil
 	case ev.Kind == event.KindDeleted:
@@ -105,6 +107,14 @@ func (f *fold) add(ctx context.Context, e event.Entry) error {
 	return nil
 }
 
+// or returns when something was done elsewhere, if it was.
+func or(elsewhere, here time.Time) time.Time {
+	if elsewhere.IsZero() {
+		return here
+	}
+	return elsewhere
+}
+
 func mark(e event.Entry) store.Mark {
 	s := e.Event.Set
 	m := store.Mark{Conversation: e.Conversation, Pinned: s.Pinned, Archived: s.Archived, Trashed: s.Trashed, Tags: s.Tags}
@@ -120,7 +130,7 @@ func mark(e event.Entry) store.Mark {
 func (f *fold) said(ctx context.Context, e event.Entry) error {
 	said := e.Event.Said
 	if said.Activity != nil {
-		f.changes = append(f.changes, store.Change{Activity: &store.ActivityRow{Conversation: e.Conversation, Seq: e.Seq, At: e.Time, Activity: *said.Activity}})
+		f.changes = append(f.changes, store.Change{Activity: &store.ActivityRow{Conversation: e.Conversation, Seq: e.Seq, At: or(said.At, e.Time), Activity: *said.Activity}})
 	}
 	if said.Title != "" {
 		f.changes = append(f.changes, store.Change{Title: &store.Title{Conversation: e.Conversation, Title: said.Title, Auto: true}})

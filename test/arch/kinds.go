@@ -60,6 +60,7 @@ func Rooms() []Room {
 		{"internal/dial", Vocab, "what may be called, for whoever calls what others named"},
 		{"internal/channel/format", Vocab, "markdown, long texts and cards, as several channels write them"},
 		{"internal/progress", Vocab, ""},
+		{"internal/foreign", Vocab, ""},
 		{"internal/lm", Vocab, "the engine contract is words: messages, parameters, policies; the log's events are made of them"},
 		{"internal/event", Vocab, ""},
 		{"internal/telemetry", Vocab, "owns the metrics library so that nobody else meets it"},

@@ -25,7 +25,52 @@ async function shot(t, p, name) {
 
 const nasty = "# Tea\n\nA *good* cup:\n\n1. Water at **95 °C**\n2. `sleep(180)`\n\n```go\nfmt.Println(\"<b>\")\n```\n\n| leaf | min |\n|:--|--:|\n| black | 3 |\n\n<script>document.title='bad'</script> <img src=x onerror=alert(1)> [no](javascript:alert(1))";
 
+// exported is what ChatGPT would have written.
+const node = (id, parent, role, text) => [id, { id, parent, children: [], message: { author: { role }, create_time: 1700000000, recipient: "all", content: { content_type: "text", parts: [text] } } }];
+const exported = JSON.stringify([
+  {
+    title: "Tea in another house",
+    create_time: 1700000000,
+    conversation_id: "c1",
+    current_node: "a2",
+    mapping: Object.fromEntries([
+      ["s", { id: "s", parent: null, message: { author: { role: "system" }, content: { content_type: "text", parts: ["be kind"] } } }],
+      node("u1", "s", "user", "How is tea made there?"),
+      node("a1", "u1", "assistant", "With leaves."),
+      node("a2", "u1", "assistant", "With **water**."),
+    ]),
+  },
+]);
+
 export const stories = {
+  "another program's conversations are brought along, once, and gone on with": async (t) => {
+    const e = await t.engine({ delay: 0, answer: (ask) => `About ${ask}.` });
+    const n = await t.node({ engine: e.url });
+    const p = await t.page(n.url);
+    const bring = async (want) => {
+      await p.page.click("text=Preferences");
+      await p.page.setInputFiles(".import input", { name: "conversations.json", mimeType: "application/json", buffer: Buffer.from(exported) });
+      await until(async () => (await p.page.textContent(".import")).includes(want), want);
+    };
+    await bring("1 new conversation, 3 new messages.");
+    ok((await p.page.textContent(".import")).includes("Not carried over: 1 hidden instruction."), "what was left is told");
+    await clean(p, "an import");
+    await shot(t, p, "import");
+    await p.page.keyboard.press("Escape");
+    await bring("0 new conversations, 0 new messages; 1 were here already.");
+    await p.page.keyboard.press("Escape");
+    await p.page.click('nav >> text="Tea in another house"');
+    await until(async () => (await p.answer()) === "With water.", "the branch that was on screen");
+    ok((await p.page.textContent("article.answer")).includes("2/2"), "the other branch is there");
+    equal((await p.page.textContent("nav section h2")).trim(), "Earlier", "where it stands in the list");
+    await p.say("And here?");
+    await p.finished(2);
+    await p.page.click("text=Preferences");
+    await p.page.setInputFiles(".import input", { name: "x.zip", mimeType: "application/zip", buffer: Buffer.from("PK\u0003\u0004") });
+    await until(async () => (await p.page.textContent(".import")).includes("A zip is unpacked first"), "what is wrong with a zip");
+    equal(p.errors.join(" "), "", "errors");
+  },
+
   "a link shows what was said to anybody, until it is taken back": async (t) => {
     const e = await t.engine({ delay: 0, answer: (ask) => (ask.includes("tea") ? nasty : `About ${ask}.`) });
     const n = await t.node({ engine: e.url });

@@ -3,7 +3,7 @@ import type { VNode } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { ApiError } from "../api.ts";
 import { api } from "../here.ts";
-import { kept } from "../kept.ts";
+import { kept, type Taken } from "../kept.ts";
 import { place, type Session } from "../session.ts";
 import type { Conversation, Share as Link } from "../types.ts";
 import { locale, words } from "../words.ts";
@@ -198,6 +198,57 @@ export function Links({ session }: { session: Session }): VNode | null {
           </li>
         ))}
       </ul>
+      <Trouble text={problem} />
+    </section>
+  );
+}
+
+// Import takes in what other programs exported, by a button or dropped here.
+export function Import({ session }: { session: Session }): VNode {
+  const { busy, problem, run } = useWork();
+  const [taken, set] = useState<Taken | null>(null);
+  const take = (file: File | undefined): void => {
+    if (!file || busy) return;
+    set(null);
+    void run(async () => {
+      set(await kept.take(file));
+      void session.refreshList();
+    });
+  };
+  const left = Object.entries(taken?.left ?? {}).filter(([, n]) => n > 0);
+  return (
+    <section
+      class="import"
+      aria-labelledby="import-title"
+      onDragOver={(e) => e.preventDefault()}
+      onDrop={(e) => {
+        e.preventDefault();
+        take(e.dataTransfer?.files[0]);
+      }}
+    >
+      <h3 id="import-title">{words.importTitle}</h3>
+      <p class="box-text">{words.importText}</p>
+      <label>
+        {words.importFile}
+        <input
+          type="file"
+          accept=".json,application/json"
+          disabled={busy}
+          onChange={(e) => {
+            take(e.currentTarget.files?.[0]);
+            e.currentTarget.value = "";
+          }}
+        />
+      </label>
+      <div role="status">
+        {busy ? <p class="box-text">{words.importing}</p> : null}
+        {taken ? (
+          <>
+            <p>{words.imported(taken.conversations, taken.messages, taken.known, taken.deleted)}</p>
+            {left.length > 0 ? <p class="box-text">{words.importLeft(left.map(([what, n]) => words.importKinds[what]?.(n) ?? `${n} ${what}`).join(", "))}</p> : null}
+          </>
+        ) : null}
+      </div>
       <Trouble text={problem} />
     </section>
   );

@@ -3,7 +3,7 @@ import type { VNode } from "preact";
 import type { Session } from "../session.ts";
 import { languages, words } from "../words.ts";
 import { Box } from "./dialogs.tsx";
-import { Links } from "./kept.tsx";
+import { Import, Links } from "./kept.tsx";
 
 export function Preferences({ session }: { session: Session }): VNode {
   return (
@@ -31,6 +31,7 @@ export function Preferences({ session }: { session: Session }): VNode {
           </select>
         </label>
         <Links session={session} />
+        <Import session={session} />
         {session.info?.labels ? <a href="/learn">{words.learn}</a> : null}
       </div>
     </Box>
