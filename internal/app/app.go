@@ -554,6 +554,11 @@ func (a *App) checks() *health.Board {
 		{Name: "projector", Probe: a.history.Copying},
 		{Name: "engine", Probe: a.roster.Health},
 	}
+	if len(a.cfg.Engines) > 1 {
+		for _, e := range a.cfg.Engines {
+			checks = append(checks, health.Check{Name: "engine " + e.Name, Probe: func(ctx context.Context) error { return a.roster.Healthy(ctx, e.Name) }})
+		}
+	}
 	if a.understanding != nil {
 		checks = append(checks, health.Check{Name: "understanding", Probe: a.understanding.Health})
 	}

@@ -7,21 +7,24 @@ import (
 	"strings"
 	"time"
 
+	"github.com/parleyhq/parley/internal/balance"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 	"github.com/parleyhq/parley/internal/lm/llama"
 	"github.com/parleyhq/parley/internal/lm/openai"
 	"github.com/parleyhq/parley/internal/lm/pull"
 	"github.com/parleyhq/parley/internal/lm/roster"
 	"github.com/parleyhq/parley/internal/progress"
+	"github.com/parleyhq/parley/internal/telemetry"
 )
 
 // startEngines takes a place for every engine and gets them ready in the
 // background: the node is up while a model is fetched or loaded.
 func (a *App) startEngines(ctx context.Context) error {
-	a.roster = roster.New()
+	a.roster = roster.New(fleet.Options{Observer: routes{a.metrics}, Log: a.lg})
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.onStop("engines", func(context.Context) error { cancel(); return a.roster.Close() })
 	if a.cfg.Auto() {
@@ -31,6 +34,7 @@ func (a *App) startEngines(ctx context.Context) error {
 	}
 	for _, e := range a.cfg.Engines {
 		p := a.roster.Expect(e.Name, "starting", declared(e))
+		p.Weigh(float64(e.Weight))
 		go func() {
 			if err := a.ready(run, p, e); err != nil {
 				a.lg.Error("an engine can't be used", "engine", e.Name, "err", err)
@@ -40,6 +44,17 @@ func (a *App) startEngines(ctx context.Context) error {
 		}()
 	}
 	return nil
+}
+
+// routes passes what fleets do on to the metrics.
+type routes struct{ m *telemetry.Metrics }
+
+func (r routes) Routed(engine, model string, why balance.Why, waited time.Duration) {
+	r.m.Routed(engine, model, string(why), waited)
+}
+
+func (r routes) Left(engine, model string, v balance.Verdict, retried, out bool) {
+	r.m.Left(engine, model, v.String(), retried, out)
 }
 
 func declared(e config.Engine) []string {

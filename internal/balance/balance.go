@@ -66,6 +66,10 @@ const (
 	Dropped                 // says nothing of the replica: the caller left, or asked nonsense
 )
 
+func (v Verdict) String() string {
+	return [...]string{"answered", "failed", "refused", "dropped"}[v]
+}
+
 // Outcome ends a request's stay at its replica.
 type Outcome struct {
 	Verdict Verdict
@@ -82,8 +86,10 @@ type Pool struct {
 	replicas []*replica
 	line     []*Ticket // in the order of arrival
 	busy     map[uint64]int
-	cost     slope   // seconds that an unknown block of a prompt takes to read
-	service  average // seconds of an answer, over all replicas
+	cost     slope          // seconds that an unknown block of a prompt takes to read
+	service  average        // seconds of an answer, over all replicas
+	begins   average        // seconds to its first piece, without that for reading the prompt
+	suspects map[uint64]int // conversations whose requests have failed, and how often in a row
 	counts   map[string]Counts
 	scratch  prices
 }
@@ -105,7 +111,7 @@ func New(o Options) *Pool {
 	if o.Blocks == 0 {
 		o.Blocks = 16 << 10
 	}
-	return &Pool{o: o, busy: map[uint64]int{}, counts: map[string]Counts{}}
+	return &Pool{o: o, busy: map[uint64]int{}, suspects: map[uint64]int{}, counts: map[string]Counts{}}
 }
 
 // Set says which replicas there are. What is known of those that stay is kept;
@@ -145,6 +151,7 @@ type Ticket struct {
 	Replica string
 	Why     Why
 	Waited  time.Duration
+	Begins  time.Duration // how long it should take to begin; 0: nothing is known yet
 
 	ask     Ask
 	ready   chan struct{}
@@ -210,22 +217,24 @@ func (p *Pool) First(now time.Time, t *Ticket) {
 	}
 	t.first = now
 	took := now.Sub(t.granted).Seconds()
+	p.begins.add(math.Max(0, took-p.cost.of()*float64(t.unknown)), 0.05)
 	if t.alone {
 		p.cost.add(float64(t.unknown), took)
 	}
 }
 
-// Done says what became of the request and makes room for another.
-func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) {
+// Done says what became of the request and makes room for another. It reports
+// whether that has put the replica out.
+func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) (out bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t.over {
-		return
+		return false
 	}
 	t.over = true
 	if t.at == nil {
 		p.remove(t)
-		return
+		return false
 	}
 	r := t.at
 	r.inflight--
@@ -243,13 +252,17 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) {
 	case Answered:
 		took := now.Sub(t.granted).Seconds()
 		p.service.add(took, 0.02)
+		delete(p.suspects, t.ask.Key)
 		r.answered(now, took)
 	case Failed:
 		r.seen.forget(t.ask.Prefix)
-		if r.failed(now, &p.o) {
+		c.Failures++
+		if p.suspect(t.ask.Key) {
+			break
+		}
+		if out = r.failed(now, &p.o); out {
 			c.Ejections++
 		}
-		c.Failures++
 	case Refused:
 		r.refused(now, o.After, &p.o)
 		c.Refusals++
@@ -257,6 +270,17 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) {
 	}
 	p.counts[r.Name] = c
 	p.dispatch(now)
+	return out
+}
+
+// suspect notes a failure and reports whether it is the request's own: one that
+// has failed everywhere must not put out one replica after the other.
+func (p *Pool) suspect(key uint64) bool {
+	if len(p.suspects) >= 1024 {
+		clear(p.suspects)
+	}
+	p.suspects[key]++
+	return key != 0 && p.suspects[key] > 3
 }
 
 func (p *Pool) remove(t *Ticket) {

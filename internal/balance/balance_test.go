@@ -201,6 +201,27 @@ func TestOutAndBack(t *testing.T) {
 	}
 }
 
+// A request that fails wherever it goes must not take all replicas with it.
+func TestPoison(t *testing.T) {
+	p := pool(t, Options{}, 4, 4, 4, 4)
+	now := start
+	for range 20 {
+		x := enter(t, p, now, Ask{Key: 1})
+		p.Done(now, x, Outcome{Verdict: Failed})
+		now = now.Add(10 * time.Millisecond)
+	}
+	out := 0
+	states, _ := p.States(now)
+	for _, s := range states {
+		if !s.Trusted {
+			out++
+		}
+	}
+	if out > 1 {
+		t.Errorf("%d of 4 are out after one conversation's failures", out)
+	}
+}
+
 func other(name string) string {
 	if name == "a" {
 		return "b"

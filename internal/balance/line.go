@@ -209,6 +209,9 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 		t.Why = Spill
 	}
 	t.unknown = t.missing[i]
+	if p.begins.n > 0 {
+		t.Begins = max(time.Duration(float64(time.Second)*(p.begins.mean+p.cost.of()*float64(t.unknown))), time.Millisecond)
+	}
 	t.alone = float64(r.inflight) < r.limit() && r.outs == 0
 	if t.probe {
 		r.probes++

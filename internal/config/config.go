@@ -128,6 +128,7 @@ type Engine struct {
 	Models  []string      // served under these names; empty: what the engine lists. Embedded: one id or path
 	Resume  lm.Policy     // "" = what kind and dialect promise; Embedded: never "" once loaded
 	Slots   int           // answers at once; 0 = the engine's own
+	Weight  int           // beside others with the same model; 0 = 1
 	Context int           // Embedded: tokens of one conversation's window; 0 = the model's own, within reason
 	Vision  bool          // OpenAI: reads pictures, whatever the server says of itself
 	Threads int           // Embedded: processor threads; 0 = one for each physical core

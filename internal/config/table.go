@@ -292,6 +292,8 @@ func engineSettings() []row[Engine] {
 			func(e *Engine) *lm.Policy { return &e.Resume }),
 		number(Row{Key: "slots", Doc: "Answers at once; more wait. Without it, what the engine says."},
 			func(e *Engine) *int { return &e.Slots }, 1, 4096),
+		number(Row{Key: "weight", Doc: "How much work it gets beside other engines with the same model (docs/routing.md). Without it, 1: what is measured decides."},
+			func(e *Engine) *int { return &e.Weight }, 1, 1000),
 		number(Row{Key: "context", Doc: "embedded: tokens of prompt and answer together."},
 			func(e *Engine) *int { return &e.Context }, 256, 1<<20),
 		toggle(Row{Key: "vision", Doc: "openai: its models read pictures. llama-server, Ollama and services whose list of models tells are asked; say it of the others."},

@@ -22,6 +22,7 @@ var (
 	quickBuckets = []float64{.00005, .0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1}
 	callBuckets  = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
 	usageBuckets = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
+	waitBuckets  = []float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 	fastBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
 )
 
@@ -43,6 +44,10 @@ type Metrics struct {
 	received, refused, posted *prometheus.CounterVec
 	delivered                 *prometheus.HistogramVec
 	connected                 *prometheus.GaugeVec
+
+	routed, left, moved, ejected *prometheus.CounterVec
+	inLine                       *prometheus.HistogramVec
+	inFlight                     *prometheus.GaugeVec
 
 	given   *prometheus.HistogramVec
 	botSaid *prometheus.CounterVec
@@ -83,6 +88,13 @@ func New(version, region string) *Metrics {
 	m.delivered = histogram("parley_channel_delivery_seconds", "Time from an activity until it was written to a client that waited for it.", fastBuckets, "channel")
 	m.connected = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_channel_connections_open", Help: "Connections that a channel's clients hold open."}, []string{"channel"})
 	m.reg.MustRegister(m.connected)
+	m.routed = counter("parley_fleet_requests_total", "Requests that went to one of several engines with the same model, by why it was this one: affinity, fresh, spill, retry, probe.", append(engine, "why")...)
+	m.left = counter("parley_fleet_outcomes_total", "What became of them there: answered, failed, refused, dropped.", append(engine, "outcome")...)
+	m.moved = counter("parley_fleet_retries_total", "Requests that another engine got because this one gave no answer.", engine...)
+	m.ejected = counter("parley_fleet_ejections_total", "Times that an engine was left out for a while.", engine...)
+	m.inLine = histogram("parley_fleet_wait_seconds", "Time that requests waited for an engine to be free.", waitBuckets, "gen_ai_request_model")
+	m.inFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_fleet_in_flight", Help: "Requests that an engine has now."}, engine)
+	m.reg.MustRegister(m.inFlight)
 	m.given = histogram("parley_bot_delivery_seconds", "Time until a bot that runs elsewhere was through with an activity, by outcome: taken, or why not.", callBuckets, "bot", "outcome")
 	m.botSaid = counter("parley_bot_activities_total", "Activities that bots sent which run elsewhere.", "bot", "kind")
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
@@ -183,4 +195,23 @@ func (m *Metrics) Delivered(channel string, after time.Duration) {
 // Connected notes that a client came or went.
 func (m *Metrics) Connected(channel string, change int) {
 	m.connected.WithLabelValues(channel).Add(float64(change))
+}
+
+// Routed notes a request that went to one of several engines.
+func (m *Metrics) Routed(engine, model, why string, waited time.Duration) {
+	m.routed.WithLabelValues(engine, model, why).Inc()
+	m.inLine.WithLabelValues(model).Observe(waited.Seconds())
+	m.inFlight.WithLabelValues(engine, model).Inc()
+}
+
+// Left notes that its stay there is over.
+func (m *Metrics) Left(engine, model, outcome string, retried, out bool) {
+	m.inFlight.WithLabelValues(engine, model).Dec()
+	m.left.WithLabelValues(engine, model, outcome).Inc()
+	if retried {
+		m.moved.WithLabelValues(engine, model).Inc()
+	}
+	if out {
+		m.ejected.WithLabelValues(engine, model).Inc()
+	}
 }

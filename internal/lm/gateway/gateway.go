@@ -15,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 )
 
 // Op is an operation of the API, named as its path below /v1.
@@ -164,6 +165,11 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, op Op) {
 		return
 	}
 	rec.Model, rec.Engine = model.ID, engine.Name()
+	if t, ok := engine.(*fleet.Turn); ok && passes(t) {
+		ask := head.ask(body.Bytes())
+		g.route(w, r, rec, t, ask, head.rewrite(body, model.ID))
+		return
+	}
 	if p, ok := engine.(Passthrough); ok {
 		up, err := p.Upstream(op, model.ID)
 		if err != nil {
@@ -171,6 +177,7 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, op Op) {
 			g.fail(w, rec, err)
 			return
 		}
+		note(w, rec, engine)
 		g.pass(w, r, rec, up, head.rewrite(body, model.ID))
 		return
 	}

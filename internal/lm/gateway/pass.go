@@ -22,6 +22,11 @@ const wholeLimit = 1 << 20
 
 // pass hands the request on as it is and the answer back as it comes.
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer) {
+	g.conclude(w, rec, g.once(w, r, rec, up, body, nil))
+}
+
+// once asks an engine once. With care, what is no answer is not shown.
+func (g *Gateway) once(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer, c *care) delivery {
 	// Made by hand: the parts are known to be sound, and this is the hot path.
 	req := (&http.Request{
 		Method: http.MethodPost, URL: up.URL, Host: up.URL.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -29,25 +34,26 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, rec *Record, up U
 	}).WithContext(r.Context())
 	resp, err := up.Transport.RoundTrip(req)
 	if err != nil {
-		g.fail(w, rec, unreachable(r.Context(), rec.Engine, err))
-		return
+		return delivery{err: unreachable(r.Context(), rec.Engine, err)}
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusUnauthorized {
 		// The caller's key was good enough for us: this is about the engine's.
-		g.fail(w, rec, fault.New(fault.Unavailable, "the engine %q refuses the key that it is configured with", rec.Engine))
-		return
+		return delivery{err: fault.New(fault.Unavailable, "the engine %q refuses the key that it is configured with", rec.Engine)}
+	}
+	if c != nil {
+		if no, err := refused(resp); err != nil {
+			return delivery{err: err, refusal: no}
+		}
 	}
 	rec.Status = resp.StatusCode
 	if resp.StatusCode >= 400 {
 		rec.Code = codeOf(resp.StatusCode)
 	}
 	if isStream(resp.Header) {
-		backward(w.Header(), resp.Header)
-		g.passStream(w, rec, resp)
-		return
+		return g.passStream(w, rec, resp, c)
 	}
-	g.passWhole(w, r, rec, resp)
+	return g.passWhole(w, r, rec, resp, c)
 }
 
 // unreachable makes a fault of a transport's error.
@@ -129,7 +135,7 @@ func backward(out, in http.Header) {
 }
 
 // passWhole hands on an answer that is no stream.
-func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record, resp *http.Response) {
+func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record, resp *http.Response, c *care) delivery {
 	mem := memory.Get().(*[]byte)
 	defer func() {
 		if cap(*mem) <= 256<<10 {
@@ -139,10 +145,17 @@ func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record,
 	b, more, err := readUpTo(resp.Body, (*mem)[:0], wholeLimit)
 	*mem = b
 	if err != nil {
-		g.fail(w, rec, unreachable(r.Context(), rec.Engine, err))
-		return
+		return delivery{err: unreachable(r.Context(), rec.Engine, err)}
 	}
+	if c != nil {
+		if resp.StatusCode < 400 && !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+			return delivery{err: fault.New(fault.Unavailable, "the engine %q answered with something that is no JSON object", rec.Engine)}
+		}
+		c.begin()
+	}
+	trace := w.Header()[engineHeader]
 	backward(w.Header(), resp.Header) // not before: an error of ours has other ones
+	w.Header()[engineHeader] = trace
 	if g.o.Observer != nil {
 		rec.Pieces = 1
 		rec.Usage = usageIn(b)
@@ -158,10 +171,15 @@ func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record,
 	if _, err = w.Write(b); err == nil && more {
 		_, err = io.Copy(w, resp.Body)
 	}
-	if err != nil {
-		rec.Code = fault.CodeOf(unreachable(r.Context(), rec.Engine, err))
-		panic(http.ErrAbortHandler) // never a clean end of half an answer
+	d := delivery{shown: true}
+	switch {
+	case err != nil:
+		d.err = unreachable(r.Context(), rec.Engine, err)
+		rec.Code = ""
+	case resp.StatusCode >= 400: // nobody else would say otherwise
+		d.err = fault.New(rec.Code, "the engine %q refused the request", rec.Engine)
 	}
+	return d
 }
 
 // readUpTo appends to b until the end or limit bytes; more says that the end
@@ -184,38 +202,48 @@ func readUpTo(r io.Reader, b []byte, limit int) (_ []byte, more bool, err error)
 }
 
 // passStream hands on server-sent events. A stream that did not come to its
-// own end gets an error event and an aborted connection.
-func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Response) {
-	w.Header()["X-Accel-Buffering"] = noBuffering // for proxies in front of us
-	w.WriteHeader(resp.StatusCode)
+// own end gets an error event, and then an aborted connection.
+func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Response, c *care) delivery {
 	s := streams.Get().(*stream)
-	*s = stream{out: sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}, rec: rec, obs: g.o.Observer, tail: s.tail[:0]}
+	*s = stream{out: sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}, rec: rec, obs: g.o.Observer, resp: resp, care: c, tail: s.tail[:0]}
 	var err error
+	if c == nil {
+		s.begin()
+	}
 	if wt, ok := resp.Body.(io.WriterTo); ok {
 		_, err = wt.WriteTo(s)
 	} else {
 		_, err = io.Copy(s, resp.Body)
 	}
-	failed, clean := s.failed, s.clean()
+	failed, clean, begun := s.failed, s.clean(), s.begun
 	s.out.done()
 	tail, broken := len(s.tail), len(s.tail) > 0 && s.tail[len(s.tail)-1] != '\n'
 	out := s.out
-	s.out, s.rec, s.obs = sender{}, nil, nil
+	s.out, s.rec, s.obs, s.resp, s.care = sender{}, nil, nil, nil, nil
 	streams.Put(s)
+	d := delivery{shown: begun}
 	switch {
-	case failed != nil: // the client is gone
-		rec.Code = fault.Canceled
-		panic(http.ErrAbortHandler)
+	case failed != nil && begun: // the client is gone
+		rec.Code = ""
+		d.err = fault.Wrap(failed, fault.Canceled, "the client hung up")
+		return d
+	case failed != nil:
+		d.err = failed
+		return d
 	case err == nil && (clean || resp.StatusCode >= 400):
-		return
+		return d
 	}
 	f := fault.Wrap(err, fault.Unavailable, "the engine %q broke the answer off", rec.Engine)
-	rec.Code = f.Code
+	d.err = f
+	if !begun {
+		return d
+	}
+	rec.Code = ""
 	if tail > 0 && broken {
 		_ = out.send([]byte("\n\n"))
 	}
 	_ = out.send(errorEvent(f))
-	panic(http.ErrAbortHandler)
+	return d
 }
 
 var noBuffering = []string{"no"}
@@ -225,16 +253,37 @@ var streams = sync.Pool{New: func() any { return new(stream) }}
 // stream is the writer that a body is poured into, piece by piece.
 type stream struct {
 	out    sender
+	resp   *http.Response
+	care   *care
+	begun  bool // the header is sent
 	rec    *Record
 	obs    Observer
 	last   time.Time
-	failed error  // of the client's side
+	failed error  // of the client's side, or of an engine that sends no events
 	tail   []byte // the end of what was sent, to see whether the answer was whole
 }
 
 const tailLimit = 512
 
+// begin sends the header. Among several engines that waits for the first piece.
+func (s *stream) begin() {
+	s.begun = true
+	trace := s.out.w.Header()[engineHeader]
+	backward(s.out.w.Header(), s.resp.Header)
+	s.out.w.Header()[engineHeader] = trace
+	s.out.w.Header()["X-Accel-Buffering"] = noBuffering // for proxies in front of us
+	s.out.w.WriteHeader(s.resp.StatusCode)
+}
+
 func (s *stream) Write(p []byte) (int, error) {
+	if !s.begun && len(p) > 0 {
+		if !events(p) {
+			s.failed = fault.New(fault.Unavailable, "the engine %q sent something that is no stream of events", s.rec.Engine)
+			return 0, s.failed
+		}
+		s.care.begin()
+		s.begin()
+	}
 	if s.failed = s.out.send(p); s.failed != nil {
 		return 0, s.failed
 	}

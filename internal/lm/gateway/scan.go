@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/parleyhq/parley/internal/balance"
 	"github.com/parleyhq/parley/internal/fault"
 )
 
@@ -19,6 +20,7 @@ type buffer struct {
 	b     []byte
 	at    int
 	freed atomic.Bool
+	lent  bool // the memory is somebody else's
 }
 
 var memory = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
@@ -42,7 +44,7 @@ func (b *buffer) Close() error {
 }
 
 func (b *buffer) free() {
-	if b.freed.CompareAndSwap(false, true) && cap(b.b) <= 256<<10 {
+	if !b.lent && b.freed.CompareAndSwap(false, true) && cap(b.b) <= 256<<10 {
 		p := b.b[:0]
 		memory.Put(&p)
 	}
@@ -94,8 +96,9 @@ func readBody(r *http.Request, limit int64) (*buffer, error) {
 type head struct {
 	model    string
 	stream   bool
-	from, to int // where model's value stands in the body, quotes included; 0, 0: nowhere
-	object   int // after the opening brace
+	from, to int    // where model's value stands in the body, quotes included; 0, 0: nowhere
+	prompt   [2]int // where messages, prompt or input stands
+	object   int    // after the opening brace
 	empty    bool
 }
 
@@ -176,6 +179,8 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 		if value[0] != '"' || json.Unmarshal(value, &h.model) != nil {
 			return about("model", bad("model must be a string"))
 		}
+	case "messages", "prompt", "input":
+		h.prompt = [2]int{from, from + len(value)}
 	case "stream":
 		if seen[1] {
 			return about("stream", bad("the field stream is there twice"))
@@ -190,6 +195,14 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 		}
 	}
 	return nil
+}
+
+// ask is what the choice of an engine needs to know: the beginning of the
+// prompt, as it stands in the request. Of the conversation nothing else is known.
+func (h *head) ask(b []byte) balance.Ask {
+	var c balance.Chain
+	c.Write(b[h.prompt[0]:h.prompt[1]])
+	return balance.Ask{Key: c.Key(), Prefix: c.Sums()}
 }
 
 // rewrite puts the engine's own model name into the body if it differs.

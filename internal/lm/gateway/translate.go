@@ -30,7 +30,7 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, rec *Record,
 	req.Model = m.ID
 	a := &answer{
 		g: g, rec: rec, chat: rec.Op == Chat, usage: in.StreamOptions.IncludeUsage,
-		id: newID(rec.Op), created: time.Now().Unix(), model: m.ID,
+		engine: e, id: newID(rec.Op), created: time.Now().Unix(), model: m.ID,
 	}
 	if in.Stream {
 		a.out = &sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}
@@ -38,7 +38,7 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, rec *Record,
 		return
 	}
 	res, err := g.whole(r.Context(), e, m, req, a)
-	if err != nil {
+	if note(w, rec, e); err != nil {
 		g.fail(w, rec, err)
 		return
 	}
@@ -51,6 +51,7 @@ type answer struct {
 	g       *Gateway
 	rec     *Record
 	out     *sender // nil: not streamed
+	engine  lm.Engine
 	chat    bool
 	usage   bool // the client wants a last event with the usage
 	id      string
@@ -70,6 +71,7 @@ func (a *answer) take(c lm.Chunk) error {
 		return nil
 	}
 	a.text.WriteString(c.Text)
+	a.rec.Engine = a.engine.Name() // of several, the one that has begun
 	a.observe()
 	if a.out == nil {
 		return nil
@@ -250,6 +252,7 @@ func (a *answer) object(res lm.Result) object {
 func (a *answer) event(text *string, why lm.Finish) error {
 	if !a.begun {
 		a.begun = true
+		note(a.out.w, a.rec, a.engine)
 		h := a.out.w.Header()
 		h.Set("Content-Type", "text/event-stream; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
@@ -344,7 +347,7 @@ func (g *Gateway) embed(w http.ResponseWriter, r *http.Request, rec *Record, e l
 		return
 	}
 	vec, use, err := e.Embed(r.Context(), m.ID, in.Input.list)
-	if err != nil {
+	if note(w, rec, e); err != nil {
 		g.fail(w, rec, err)
 		return
 	}

@@ -1,25 +1,32 @@
 // Package roster knows the node's engines: which are ready, which are still
 // starting and why, and who serves which model. Whoever needs an engine asks
-// here and waits while it starts, instead of failing.
+// here and waits while it starts, instead of failing. Several that serve the
+// same model answer as one, by package fleet.
 package roster
 
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 )
 
 // Roster lists engines in order; the first is the default. Its methods may be
 // called from many goroutines.
 type Roster struct {
+	fleets fleet.Options
+
 	mu      sync.Mutex // guards everything below
 	places  []*Place
-	changed chan struct{} // closed and replaced when a place changed
+	teams   map[string]*fleet.Fleet // by model: those that had two engines once
+	changed chan struct{}           // closed and replaced when a place changed
 	closed  chan struct{}
 }
 
@@ -34,12 +41,17 @@ type Place struct {
 	problem  string // in words, "" if there is none
 	models   []lm.Model
 	listed   time.Time // when models were asked for
+	asking   bool      // somebody asks for them now
 	declared []string  // models that it serves whatever it lists
+	weight   float64
 	tune     func(lm.Model) lm.Model
 }
 
-// New returns an empty roster.
-func New() *Roster { return &Roster{changed: make(chan struct{}), closed: make(chan struct{})} }
+// New returns an empty roster. fleets are the options of every fleet that
+// comes to be.
+func New(fleets fleet.Options) *Roster {
+	return &Roster{fleets: fleets, teams: map[string]*fleet.Fleet{}, changed: make(chan struct{}), closed: make(chan struct{})}
+}
 
 const (
 	fresh   = 15 * time.Second // how long a list of models is believed
@@ -70,6 +82,9 @@ func (p *Place) Become(name string, declared []string) {
 	p.change(func() { p.name, p.declared = name, declared })
 }
 
+// Weigh says how much work the engine gets beside others with the same model.
+func (p *Place) Weigh(w float64) { p.change(func() { p.weight = w }) }
+
 // Say tells why the engine is not ready yet.
 func (p *Place) Say(why string) { p.change(func() { p.problem = why }) }
 
@@ -99,17 +114,18 @@ func (p *Place) learn() {
 func (p *Place) Fail(why string) { p.change(func() { p.final, p.problem = true, why }) }
 
 // Find returns the engine that serves model ("" = the first engine's first
-// model) and what is known of the model. It waits for engines that are
+// model) and what is known of the model. Of several engines that serve it, it
+// returns their fleet, for one request; an engine's own name, or that with the
+// model after a slash, means this engine alone. Find waits for engines that are
 // starting, until ctx ends.
 func (r *Roster) Find(ctx context.Context, model string) (lm.Engine, lm.Model, error) {
 	for {
 		r.mu.Lock()
 		more := r.changed
-		places := append([]*Place(nil), r.places...)
 		r.mu.Unlock()
-		p, m, wait, err := r.find(ctx, places, model)
-		if p != nil {
-			return p, m, nil
+		e, m, wait, err := r.find(ctx, model)
+		if e != nil {
+			return e, m, nil
 		}
 		if !wait {
 			return nil, lm.Model{}, err
@@ -123,38 +139,35 @@ func (r *Roster) Find(ctx context.Context, model string) (lm.Engine, lm.Model, e
 }
 
 // find looks once; wait says that a starting engine may still serve the model.
-func (r *Roster) find(ctx context.Context, places []*Place, model string) (lm.Engine, lm.Model, bool, error) {
+func (r *Roster) find(ctx context.Context, model string) (lm.Engine, lm.Model, bool, error) {
+	if model == "" {
+		first, wait, err := r.first(ctx)
+		if err != nil {
+			return nil, lm.Model{}, wait, err
+		}
+		model = first
+	}
+	if e, m := r.known(model); e != nil {
+		return e, m, false, nil
+	}
 	wait := false
 	var down, dead error
-	for _, p := range places {
-		r.mu.Lock()
-		name, engine, final, problem := p.name, p.engine, p.final, p.problem
-		r.mu.Unlock()
-		if engine == nil {
-			if final {
-				dead = fault.New(fault.Unsupported, "the engine %s can't be used: %s", name, problem)
-			} else {
-				wait = true
-				down = fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
-				if model == "" {
-					break // the default is the first that may serve
-				}
+	for _, p := range r.all() {
+		name, engine, final, problem := p.state()
+		switch {
+		case engine != nil:
+			if _, err := p.list(ctx); err != nil {
+				down = err
 			}
-			continue
+		case final:
+			dead = fault.New(fault.Unsupported, "the engine %s can't be used: %s", name, problem)
+		default:
+			wait = true
+			down = fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
 		}
-		models, err := p.list(ctx)
-		if err != nil {
-			down = err
-			if model == "" {
-				return nil, lm.Model{}, false, err
-			}
-			continue
-		}
-		for _, m := range models {
-			if model == "" || m.ID == model || model == name+"/"+m.ID || model == name {
-				return engine, m, false, nil
-			}
-		}
+	}
+	if e, m := r.known(model); e != nil {
+		return e, m, false, nil
 	}
 	if down != nil {
 		return nil, lm.Model{}, wait, down
@@ -162,10 +175,97 @@ func (r *Roster) find(ctx context.Context, places []*Place, model string) (lm.En
 	if dead != nil { // for good, so that nobody waits for it
 		return nil, lm.Model{}, false, dead
 	}
-	if model == "" {
-		return nil, lm.Model{}, false, fault.New(fault.Unavailable, "there is no engine that could answer")
-	}
 	return nil, lm.Model{}, false, fault.New(fault.NotFound, "no engine serves the model %q", model)
+}
+
+// first is the model of those that name none.
+func (r *Roster) first(ctx context.Context) (model string, wait bool, err error) {
+	var dead error
+	for _, p := range r.all() {
+		name, engine, final, problem := p.state()
+		switch {
+		case engine != nil:
+			models, err := p.list(ctx)
+			if err != nil {
+				return "", false, err
+			}
+			return models[0].ID, false, nil
+		case final:
+			dead = fault.New(fault.Unsupported, "the engine %s can't be used: %s", name, problem)
+		default: // the default is the first that may serve
+			return "", true, fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
+		}
+	}
+	if dead != nil {
+		return "", false, dead
+	}
+	return "", false, fault.New(fault.Unavailable, "there is no engine that could answer")
+}
+
+func (r *Roster) all() []*Place {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]*Place(nil), r.places...)
+}
+
+func (p *Place) state() (name string, engine lm.Engine, final bool, problem string) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	return p.name, p.engine, p.final, p.problem
+}
+
+// known looks in what the engines have listed, so that none of them, hung or
+// dead, holds up a request for another one. What is not fresh any more is asked
+// for beside.
+func (r *Roster) known(model string) (lm.Engine, lm.Model) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var members [8]fleet.Member
+	found := members[:0]
+	for _, p := range r.places {
+		if p.engine == nil {
+			continue
+		}
+		p.refresh()
+		for _, m := range p.models {
+			if model == p.name || len(model) > len(p.name) && model[len(p.name)] == '/' && model[:len(p.name)] == p.name && model[len(p.name)+1:] == m.ID {
+				if m.ID != model {
+					return p.engine, m
+				}
+			}
+			if m.ID == model {
+				found = append(found, fleet.Member{Engine: p.engine, Model: m, Weight: p.weight})
+				break
+			}
+		}
+	}
+	team := r.teams[model]
+	switch {
+	case len(found) == 0:
+		return nil, lm.Model{}
+	case len(found) == 1 && team == nil:
+		return found[0].Engine, found[0].Model
+	case team == nil:
+		team = fleet.New(model, r.fleets)
+		r.teams[model] = team
+	}
+	team.Set(found)
+	return team.Turn(), team.Model()
+}
+
+// refresh asks for the models in the background once they are not fresh. The
+// caller holds r.mu.
+func (p *Place) refresh() {
+	if p.asking || p.models == nil || time.Since(p.listed) < fresh {
+		return
+	}
+	p.asking = true
+	go func() {
+		_, _ = p.list(context.Background()) // what it listed before stays
+		p.r.mu.Lock()
+		defer p.r.mu.Unlock()
+		p.asking = false
+	}()
 }
 
 // list returns the engine's models, from memory if they are fresh, or if the
@@ -174,7 +274,7 @@ func (p *Place) list(ctx context.Context) ([]lm.Model, error) {
 	p.r.mu.Lock()
 	name, engine, models, listed, tune, declared := p.name, p.engine, p.models, p.listed, p.tune, p.declared
 	p.r.mu.Unlock()
-	if time.Since(listed) < fresh {
+	if models != nil && time.Since(listed) < fresh {
 		return models, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patient)
@@ -186,7 +286,8 @@ func (p *Place) list(ctx context.Context) ([]lm.Model, error) {
 	case err != nil && len(declared) > 0 && !errors.Is(err, context.Canceled) && models == nil:
 		found = onlyDeclared(nil, declared) // a server that lists nothing
 	case err != nil && models != nil:
-		return models, nil
+		found = models
+		tune = nil
 	case err != nil:
 		return nil, err
 	}
@@ -221,21 +322,21 @@ func onlyDeclared(found []lm.Model, declared []string) []lm.Model {
 	return out
 }
 
-// Models lists what the engines that are ready serve.
+// Models lists what the engines that are ready serve, each model once.
 func (r *Roster) Models(ctx context.Context) ([]lm.Model, error) {
-	r.mu.Lock()
-	places := append([]*Place(nil), r.places...)
-	r.mu.Unlock()
 	var out []lm.Model
-	for _, p := range places {
-		r.mu.Lock()
-		engine := p.engine
-		r.mu.Unlock()
-		if engine == nil {
+	for _, p := range r.all() {
+		if _, engine, _, _ := p.state(); engine == nil {
 			continue
 		}
-		if models, err := p.list(ctx); err == nil {
-			out = append(out, models...)
+		models, err := p.list(ctx)
+		if err != nil {
+			continue
+		}
+		for _, m := range models {
+			if !slices.ContainsFunc(out, func(x lm.Model) bool { return x.ID == m.ID }) {
+				out = append(out, m)
+			}
 		}
 	}
 	return out, nil
@@ -272,34 +373,91 @@ func (r *Roster) Default() Status {
 func (r *Roster) Sees(model string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if model == "" && len(r.places) > 0 && len(r.places[0].models) > 0 {
+		model = r.places[0].models[0].ID
+	}
+	sees := false
 	for _, p := range r.places {
 		for _, m := range p.models {
 			if model == "" || m.ID == model || model == p.name+"/"+m.ID || model == p.name {
-				return m.Vision
+				if !m.Vision || model != m.ID {
+					return m.Vision
+				}
+				sees = true // as far as this engine goes: another one may serve it too
 			}
 		}
 	}
-	return false
+	return sees
 }
 
-// Health is nil if the first engine can take a request; a problem that it
-// serves in spite of is not an error.
+// Health is nil if the first engine can take a request, or another one with the
+// same model; a problem that it serves in spite of is not an error.
 func (r *Roster) Health(ctx context.Context) error {
 	r.mu.Lock()
 	var engine lm.Engine
 	why := []string{}
 	for _, p := range r.places {
-		if p.engine != nil {
-			engine = p.engine
-			break
+		if p.engine == nil {
+			why = append(why, p.name+": "+p.problem)
+			continue
 		}
-		why = append(why, p.name+": "+p.problem)
+		engine = p.engine
+		if len(p.models) > 0 {
+			if team := r.teams[p.models[0].ID]; team != nil {
+				engine = team.Turn()
+			}
+		}
+		break
 	}
 	r.mu.Unlock()
 	if engine == nil {
 		return fault.New(fault.Unavailable, "no engine is ready (%s)", strings.Join(why, "; "))
 	}
 	return engine.Health(ctx)
+}
+
+// Healthy is nil if the engine with this name can take a request now.
+func (r *Roster) Healthy(ctx context.Context, name string) error {
+	for _, p := range r.all() {
+		have, engine, _, problem := p.state()
+		switch {
+		case have != name:
+		case engine == nil:
+			return fault.New(fault.Unavailable, "%s", problem)
+		default:
+			if why := r.out(name); why != nil {
+				return why
+			}
+			return engine.Health(ctx)
+		}
+	}
+	return fault.New(fault.NotFound, "there is no engine %q", name)
+}
+
+// out says that an engine gets no requests now, whatever it says of itself.
+func (r *Roster) out(name string) error {
+	r.mu.Lock()
+	teams := slices.Collect(maps.Values(r.teams))
+	r.mu.Unlock()
+	for _, t := range teams {
+		states, _ := t.States()
+		for _, s := range states {
+			if s.Name == name && !s.Trusted && s.Out > 0 {
+				return fault.New(fault.Unavailable, "it failed requests for the model %s and is left out for %v", t.Name(), s.Out.Round(100*time.Millisecond))
+			}
+		}
+	}
+	return nil
+}
+
+// Fleets calls f for every model that several engines serve.
+func (r *Roster) Fleets(f func(*fleet.Fleet)) {
+	r.mu.Lock()
+	teams := slices.Collect(maps.Values(r.teams))
+	r.mu.Unlock()
+	for _, t := range teams {
+		f(t)
+	}
 }
 
 // Close closes all engines.
