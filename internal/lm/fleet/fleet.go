@@ -38,7 +38,7 @@ type Observer interface {
 // Options of New. The zero value works.
 type Options struct {
 	Wait     time.Duration // most that a request waits in line; 0 = 1 min
-	Silence  time.Duration // least that an engine may take to begin, before another one is asked; 0 = 10 s
+	Silence  time.Duration // least that an engine may take to begin, before another one is asked; 0 = 5 s
 	Balance  balance.Options
 	Observer Observer     // nil = none
 	Log      *slog.Logger // nil = none
@@ -67,7 +67,7 @@ func New(model string, o Options) *Fleet {
 		o.Wait = time.Minute
 	}
 	if o.Silence == 0 {
-		o.Silence = 10 * time.Second
+		o.Silence = 5 * time.Second
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
+)
+
+// talk is what the users do.
+type talk struct {
+	conversations, turns, users int
+	think                       time.Duration
+	shared                      bool // prompts have something in common
+}
+
+type figures struct {
+	turns, failed           int
+	perSecond, ttft, p50    float64
+	p99, cached, cpuPerTurn float64
+}
+
+func compare(fs *flag.FlagSet, args []string) error {
+	conversations := fs.Int("conversations", 200, "how many")
+	turns := fs.Int("turns", 6, "of each")
+	think := fs.Duration("think", 300*time.Millisecond, "pause between two turns, half to one and a half of it")
+	moderate := fs.Int("moderate", 16, "users at moderate load")
+	saturated := fs.Int("saturated", 48, "users at saturation")
+	rounds := fs.Int("rounds", 1, "times that everything is run")
+	only := fs.String("only", "", "rules, by commas; all without it")
+	_ = fs.Parse(args)
+	loads := []struct {
+		name string
+		talk
+	}{
+		{"moderate", talk{*conversations, *turns, *moderate, *think, true}},
+		{"saturated", talk{*conversations, *turns, *saturated, *think, true}},
+		{"nothing shared", talk{*conversations, *turns, *saturated, *think, false}},
+	}
+	rules := [][]string{
+		{"rr"},
+		{"least"},
+		{"bounded", "-bound", "1.25"},
+		{"bounded", "-bound", "2"},
+		{"parley", "-slots", "4"},
+		{"parley"},
+	}
+	fmt.Println("| load | rule | turns/s | TTFT mean | p50 | p99 | cached | router CPU per turn | failed |\n|---|---|---|---|---|---|---|---|---|")
+	for range *rounds {
+		for _, l := range loads {
+			for _, r := range rules {
+				if *only != "" && !slices.Contains(strings.Split(*only, ","), r[0]) {
+					continue
+				}
+				f, err := measure(l.talk, r)
+				if err != nil {
+					return err
+				}
+				fmt.Printf("| %s | %s | %.1f | %s | %s | %s | %.2f | %.0f us | %d |\n", l.name, strings.Join(r, " "), f.perSecond, ms(f.ttft), ms(f.p50), ms(f.p99), f.cached, f.cpuPerTurn*1e6, f.failed)
+			}
+		}
+	}
+	return nil
+}
+
+// measure runs one load by one rule, over engines that have just been started.
+func measure(l talk, rule []string) (figures, error) {
+	h, err := startHerd(4)
+	if err != nil {
+		return figures{}, err
+	}
+	defer h.stop()
+	addr, err := free()
+	if err != nil {
+		return figures{}, err
+	}
+	cmd, err := kit.Self(1, append([]string{"route", "-listen", addr, "-to", strings.Join(h.urls, ","), "-rule"}, rule...)...)
+	if err != nil {
+		return figures{}, err
+	}
+	if err := cmd.Start(); err != nil {
+		return figures{}, err
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if err := ready("http://" + addr + "/ready"); err != nil {
+		return figures{}, err
+	}
+	f := l.play("http://" + addr)
+	s, err := h.stats()
+	if err != nil {
+		return figures{}, err
+	}
+	f.cached = float64(s.Cached) / float64(s.Chars)
+	f.cpuPerTurn = process(cmd.Process.Pid) / float64(f.turns+f.failed)
+	return f, nil
+}
+
+// play has the conversations, and measures.
+func (l talk) play(url string) figures {
+	var mu sync.Mutex
+	var f figures
+	var delays []float64
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}, Timeout: time.Minute}
+	jobs := make(chan int)
+	began := time.Now()
+	var users sync.WaitGroup
+	for u := range l.users {
+		users.Go(func() {
+			time.Sleep(time.Duration(u) * 7 * time.Millisecond)
+			for c := range jobs {
+				l.converse(client, url, c, func(first time.Duration, err error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if err != nil {
+						f.failed++
+						return
+					}
+					f.turns++
+					delays = append(delays, first.Seconds())
+				})
+			}
+		})
+	}
+	for c := range l.conversations {
+		jobs <- c
+	}
+	close(jobs)
+	users.Wait()
+	f.perSecond = float64(f.turns) / time.Since(began).Seconds()
+	slices.Sort(delays)
+	if len(delays) > 0 {
+		for _, d := range delays {
+			f.ttft += d / float64(len(delays))
+		}
+		f.p50, f.p99 = delays[len(delays)/2], delays[len(delays)*99/100]
+	}
+	return f
+}
+
+type message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+func (l talk) converse(client *http.Client, url string, c int, done func(time.Duration, error)) {
+	id := fmt.Sprintf("conversation %d: ", c)
+	filler := func(n int, of string) string { return (of + strings.Repeat("lorem ipsum ", n/12+1))[:n] }
+	history := []message{{"system", filler(1000, "")}}
+	for turn := range l.turns {
+		tag := fmt.Sprintf("%sturn %d ", id, turn)
+		if !l.shared {
+			// A prompt of its own, as long as the others are on average.
+			history = []message{{"system", filler(1000, fmt.Sprintf("%d/%d ", c, turn))}}
+			for i := range 6 {
+				history = append(history, message{"user", filler(1000, fmt.Sprintf("%s%d ", tag, i))})
+			}
+		} else {
+			history = append(history, message{"user", filler(1000, tag)})
+		}
+		first, err := one(client, url, id, history)
+		done(first, err)
+		if l.shared {
+			history = append(history, message{"assistant", filler(1000, tag+"answer ")})
+		}
+		time.Sleep(l.think/2 + time.Duration((c*31+turn*17)%100)*l.think/100)
+	}
+}
+
+// one asks once and returns the time to the first word. The answer has to be
+// whole.
+func one(client *http.Client, url, id string, history []message) (time.Duration, error) {
+	body, err := json.Marshal(map[string]any{"model": "mock", "stream": true, "messages": history})
+	if err != nil {
+		return 0, err
+	}
+	req, err := http.NewRequest(http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Conversation", id)
+	began := time.Now()
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	r := bufio.NewReader(resp.Body)
+	first, words, over := time.Duration(0), 0, false
+	for {
+		line, err := r.ReadString('\n')
+		switch {
+		case strings.Contains(line, fmt.Sprintf(`"w%d "`, words)):
+			if words++; words == 1 {
+				first = time.Since(began)
+			}
+		case strings.HasPrefix(line, "data: [DONE]"):
+			over = true
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	if words == 0 || !over {
+		return 0, fmt.Errorf("an answer of %d words, over: %v", words, over)
+	}
+	return first, nil
+}

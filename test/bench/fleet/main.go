@@ -1,0 +1,176 @@
+// Command fleet measures how requests are spread over several engines: by
+// Parley, by simple rules, and while engines are broken one after another. It is
+// its own engines, routers and users:
+//
+//	go run ./test/bench/fleet compare
+//	go build -o bin/ ./cmd/parley && go run ./test/bench/fleet break -parley bin/parley
+//
+// All engines are simulated; docs/benchmarks/fleet.md says what they cost.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
+	"github.com/parleyhq/parley/test/bench/mock"
+)
+
+const help = `usage: fleet COMMAND [flags]
+
+  compare   conversations over four engines, by every rule in turn; prints a table
+  break     conversations in a node while its engines are broken one after another
+  engine    one simulated engine
+  route     a router alone (-rule parley, rr, least or bounded)
+
+Each has -h.
+`
+
+func main() {
+	kit.Main(help, map[string]func(*flag.FlagSet, []string) error{"compare": compare, "break": breakAll, "engine": engine, "route": route})
+}
+
+// engine runs a simulated engine.
+func engine(fs *flag.FlagSet, args []string) error {
+	listen := fs.String("listen", "127.0.0.1:9400", "address")
+	var o mock.Options
+	fs.IntVar(&o.Slots, "slots", 4, "answers at once")
+	fs.DurationVar(&o.First, "first", 20*time.Millisecond, "before the first word, beside the prompt")
+	fs.DurationVar(&o.Gap, "gap", 5*time.Millisecond, "between two words")
+	fs.IntVar(&o.Words, "words", 16, "of an answer")
+	fs.DurationVar(&o.Miss, "miss", 40*time.Millisecond, "to read 1000 characters that are not in the cache")
+	fs.DurationVar(&o.Hit, "hit", time.Millisecond, "to read 1000 that are")
+	fs.IntVar(&o.Blocks, "blocks", 400, "of 256 characters in the cache")
+	_ = fs.Parse(args)
+	srv := &http.Server{Addr: *listen, Handler: mock.New(o), ReadHeaderTimeout: 10 * time.Second}
+	return srv.ListenAndServe()
+}
+
+// herd is a set of engines, each a process.
+type herd struct {
+	urls []string
+	cmds []*exec.Cmd
+	args [][]string
+}
+
+func startHerd(n int, more ...string) (*herd, error) {
+	h := &herd{}
+	for range n {
+		addr, err := free()
+		if err != nil {
+			return nil, err
+		}
+		h.urls = append(h.urls, "http://"+addr)
+		h.args = append(h.args, append([]string{"engine", "-listen", addr}, more...))
+		h.cmds = append(h.cmds, nil)
+		if err := h.start(len(h.urls) - 1); err != nil {
+			h.stop()
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func (h *herd) start(i int) error {
+	cmd, err := kit.Self(0, h.args[i]...)
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	h.cmds[i] = cmd
+	return ready(h.urls[i] + "/stats")
+}
+
+func (h *herd) kill(i int) {
+	_ = h.cmds[i].Process.Kill()
+	_ = h.cmds[i].Wait()
+}
+
+func (h *herd) stop() {
+	for i := range h.cmds {
+		if h.cmds[i] != nil {
+			h.kill(i)
+		}
+	}
+}
+
+func (h *herd) faults(i int, f mock.Faults) error {
+	b, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	resp, err := http.Post(h.urls[i]+"/faults", "application/json", bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+func (h *herd) stats() (sum mock.Stats, err error) {
+	for _, u := range h.urls {
+		resp, err := http.Get(u + "/stats")
+		if err != nil {
+			return sum, err
+		}
+		var s mock.Stats
+		err = json.NewDecoder(resp.Body).Decode(&s)
+		_ = resp.Body.Close()
+		if err != nil {
+			return sum, err
+		}
+		sum.Requests += s.Requests
+		sum.Chars += s.Chars
+		sum.Cached += s.Cached
+		sum.HungUp += s.HungUp
+	}
+	return sum, nil
+}
+
+func free() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func ready(url string) error {
+	for range 1500 {
+		resp, err := http.Get(url)
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return errors.New(url + " does not answer")
+}
+
+// process is the run time of a process and its threads in seconds, by the
+// kernel's books.
+func process(pid int) float64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.ParseFloat(f[11], 64)
+	sys, _ := strconv.ParseFloat(f[12], 64)
+	return (user + sys) / 100
+}
+
+func ms(s float64) string { return fmt.Sprintf("%.0f ms", s*1000) }
