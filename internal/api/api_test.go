@@ -22,6 +22,7 @@ import (
 	"github.com/parleyhq/parley/internal/health"
 	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/lm/demo"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 	"github.com/parleyhq/parley/internal/lm/roster"
 	"github.com/parleyhq/parley/internal/project"
 	"github.com/parleyhq/parley/internal/store/sqlite"
@@ -58,7 +59,7 @@ func newNode(t *testing.T, canned demo.CannedOptions, change func(*api.Options))
 	go func() { defer close(done); _ = projector.Run(run) }()
 	t.Cleanup(func() { stop(); <-done })
 	n := &node{t: t, engine: demo.Canned(canned)}
-	engines := roster.New()
+	engines := roster.New(fleet.Options{})
 	engines.Expect("canned", "", nil).Serve(n.engine, "", nil)
 	t.Cleanup(func() { _ = engines.Close() })
 	svc, err := chat.New(chat.Options{Log: log, Engines: engines, Bots: []chat.Bot{{ID: "default"}}, Checkpoint: 2 * time.Millisecond})

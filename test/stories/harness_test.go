@@ -65,6 +65,9 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv("PARLEY_STORY_ENGINE"); addr != "" {
+		os.Exit(simulated(addr)) // an engine of fleet_test.go, as a process that can be killed
+	}
 	code := m.Run()
 	if bin, err := binary(); err == nil && os.Getenv("PARLEY_BIN") == "" {
 		_ = os.RemoveAll(filepath.Dir(bin))

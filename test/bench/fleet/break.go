@@ -79,10 +79,6 @@ func breakAll(fs *flag.FlagSet, args []string) error {
 			}
 		})
 	}
-	type phase struct {
-		name     string
-		from, to time.Time
-	}
 	var phases []phase
 	next := 0
 	for _, f := range faults() {
@@ -97,33 +93,53 @@ func breakAll(fs *flag.FlagSet, args []string) error {
 				next++
 			}
 			for _, i := range broken {
-				if f.name == "none" {
-					continue
-				}
-				if f.dead {
-					h.kill(i)
-				} else if err := h.faults(i, f.Faults); err != nil {
+				if err := h.breaks(i, f); err != nil {
 					return err
 				}
 			}
 			time.Sleep(*hold)
 			for _, i := range broken {
-				if f.dead {
-					err = h.start(i)
-				} else {
-					err = h.faults(i, mock.Faults{})
-				}
-				if err != nil {
+				if err := h.mends(i, f); err != nil {
 					return err
 				}
 			}
 			time.Sleep(*rest)
-			phases = append(phases, phase{fmt.Sprintf("%s, %d of 4", f.name, n), began, time.Now()})
+			name := fmt.Sprintf("%s, %d of 4", f.name, n)
+			if f.name == "none" {
+				name = "none"
+			}
+			phases = append(phases, phase{name, began, time.Now()})
 			fmt.Fprintln(os.Stderr, phases[len(phases)-1].name)
 		}
 	}
 	cancel()
 	talking.Wait()
+	return report(phases, all)
+}
+
+// phase is the time in which a fault was there and went away.
+type phase struct {
+	name     string
+	from, to time.Time
+}
+
+func (h *herd) breaks(i int, f fault) error {
+	if f.dead {
+		h.kill(i)
+		return nil
+	}
+	return h.faults(i, f.Faults)
+}
+
+func (h *herd) mends(i int, f fault) error {
+	if f.dead {
+		return h.start(i)
+	}
+	return h.faults(i, mock.Faults{})
+}
+
+// report prints a line for each phase. A turn that failed is an error.
+func report(phases []phase, all []turn) error {
 	fmt.Println("| broken | turns | failed | p50 | p99 | longest | in more than one attempt |\n|---|---|---|---|---|---|---|")
 	failed := 0
 	for _, p := range phases {
@@ -147,7 +163,7 @@ func breakAll(fs *flag.FlagSet, args []string) error {
 			return fmt.Errorf("no turns with %s", p.name)
 		}
 		slices.Sort(took)
-		fmt.Printf("| %s | %d | %d | %s | %s | %s | %d |\n", strings.TrimSuffix(p.name, ", 0 of 4"), len(took), bad, ms(took[len(took)/2].Seconds()), ms(took[len(took)*99/100].Seconds()), ms(took[len(took)-1].Seconds()), again)
+		fmt.Printf("| %s | %d | %d | %s | %s | %s | %d |\n", p.name, len(took), bad, ms(took[len(took)/2].Seconds()), ms(took[len(took)*99/100].Seconds()), ms(took[len(took)-1].Seconds()), again)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d turns failed", failed)
