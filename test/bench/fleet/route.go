@@ -30,7 +30,7 @@ func route(fs *flag.FlagSet, args []string) error {
 	bound := fs.Float64("bound", 2, "bounded: times the fair share that an engine may have")
 	slots := fs.Int("slots", 0, "parley: declared slots of each engine; 0 = not known")
 	_ = fs.Parse(args)
-	h := http.Handler(nil)
+	var h http.Handler
 	var err error
 	if *rule == "parley" {
 		h, err = parley(strings.Split(*to, ","), *slots)
