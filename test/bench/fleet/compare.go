@@ -33,11 +33,12 @@ type figures struct {
 func compare(fs *flag.FlagSet, args []string) error {
 	conversations := fs.Int("conversations", 200, "how many")
 	turns := fs.Int("turns", 6, "of each")
-	think := fs.Duration("think", 300*time.Millisecond, "pause between two turns, half to one and a half of it")
-	moderate := fs.Int("moderate", 16, "users at moderate load")
-	saturated := fs.Int("saturated", 48, "users at saturation")
+	think := fs.Duration("think", 100*time.Millisecond, "pause between two turns, half to one and a half of it")
+	moderate := fs.Int("moderate", 12, "users at moderate load")
+	saturated := fs.Int("saturated", 24, "users at saturation")
 	rounds := fs.Int("rounds", 1, "times that everything is run")
 	only := fs.String("only", "", "rules, by commas; all without it")
+	load := fs.String("load", "", "moderate, saturated or nothing shared; all without it")
 	_ = fs.Parse(args)
 	loads := []struct {
 		name string
@@ -58,6 +59,9 @@ func compare(fs *flag.FlagSet, args []string) error {
 	fmt.Println("| load | rule | turns/s | TTFT mean | p50 | p99 | cached | router CPU per turn | failed |\n|---|---|---|---|---|---|---|---|---|")
 	for range *rounds {
 		for _, l := range loads {
+			if *load != "" && *load != l.name {
+				continue
+			}
 			for _, r := range rules {
 				if *only != "" && !slices.Contains(strings.Split(*only, ","), r[0]) {
 					continue
