@@ -112,6 +112,10 @@ func channels(t *testing.T, c *caller, k *kiosk) {
 		t.Errorf("%s", got.body)
 	}
 	c.ok(400, "GET", letters+"?channel=*", "")
+	c.bad(400, "GET", letters+"?limit=0", "")
+	if got := c.ok(200, "GET", letters+"?limit=1&after="+id, ""); got.get("letters.0") != nil || got.text("next") != "" {
+		t.Errorf("behind the last letter: %s", got.body)
+	}
 	replay := letters + "/" + id + "/replay"
 	if got := c.ok(200, "POST", replay, ""); got.get("posted") != false || got.text("error") == "" {
 		t.Errorf("%s", got.body)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 )
 
@@ -53,13 +54,20 @@ func (c *Client) CheckChannel(ctx context.Context, a ChannelAccount) ([]Finding,
 	return out.Findings, err
 }
 
-// DeadLetters lists those of a channel, "" = of all.
-func (c *Client) DeadLetters(ctx context.Context, channel string) ([]DeadLetter, error) {
+// DeadLetters lists up to limit of a channel's, "" = of all channels', by their
+// ids, from the one behind after on; "" = from the first, 0 = as many as the
+// node gives at once. next is what to go on after; "" = these were the last.
+func (c *Client) DeadLetters(ctx context.Context, channel, after string, limit int) (page []DeadLetter, next string, err error) {
+	q := url.Values{"channel": {channel}, "after": {after}}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
 	var out struct {
 		Letters []DeadLetter `json:"letters"`
+		Next    string       `json:"next"`
 	}
-	err := c.do(ctx, request{method: http.MethodGet, path: "/channels/letters", query: url.Values{"channel": {channel}}}, &out)
-	return out.Letters, err
+	err = c.do(ctx, request{method: http.MethodGet, path: "/channels/letters", query: q}, &out)
+	return out.Letters, out.Next, err
 }
 
 // ReplayLetter posts a dead letter now. why says why the other side still won't

@@ -34,15 +34,20 @@ type letterJSON struct {
 }
 
 func (s *server) letters(w http.ResponseWriter, r *http.Request, _ string) error {
-	all, err := s.opts.Outlet.Letters(r.Context(), r.URL.Query().Get("channel"))
+	n, err := limit(r, 100, 1000)
 	if err != nil {
 		return err
 	}
-	out := make([]letterJSON, len(all))
-	for i, l := range all {
+	q := r.URL.Query()
+	page, next, err := s.opts.Outlet.Letters(r.Context(), q.Get("channel"), q.Get("after"), n)
+	if err != nil {
+		return err
+	}
+	out := make([]letterJSON, len(page))
+	for i, l := range page {
 		out[i] = letterJSON{l.ID(), l.Channel, l.Conversation, l.Pos, l.At, l.Dead, l.Error, l.Doubt}
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"letters": out})
+	return writeJSON(w, http.StatusOK, map[string]any{"letters": out, "next": next})
 }
 
 // replay posts a dead letter. That the other side still won't have it is no

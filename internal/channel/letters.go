@@ -85,32 +85,49 @@ func (o *Outlet) keep(ctx context.Context, l Letter) error {
 	return nil // somebody gave it up before
 }
 
-// Letters lists the dead letters of a channel, "" = of all, oldest first.
-func (o *Outlet) Letters(ctx context.Context, channel string) ([]Letter, error) {
+// inOrder compares keys of letters: those of a conversation are together, in
+// the order in which they were said.
+func inOrder(a, b string) int {
+	i, j := strings.LastIndexByte(a, '.')+1, strings.LastIndexByte(b, '.')+1
+	return cmp.Or(cmp.Compare(a[:i], b[:j]), cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+}
+
+// Letters lists up to limit dead letters of a channel, "" = of all, from behind
+// the one that after names; "" = from the first. They are in the order of their
+// conversations' names, and in each as they were said. next names the last one
+// if there are more.
+func (o *Outlet) Letters(ctx context.Context, channel, after string, limit int) (page []Letter, next string, err error) {
 	below := deadKeys
 	if strings.ContainsFunc(channel, func(r rune) bool { return r < 'a' || r > 'z' }) {
-		return nil, fault.New(fault.Invalid, "%q is no channel", channel)
+		return nil, "", fault.New(fault.Invalid, "%q is no channel", channel)
 	}
 	if channel != "" {
 		below += "." + channel
 	}
 	keys, err := o.opts.Values.List(ctx, below)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	out := []Letter{}
-	for _, key := range keys {
+	slices.SortFunc(keys, inOrder)
+	from, there := slices.BinarySearchFunc(keys, deadKeys+"."+after, inOrder)
+	if there {
+		from++
+	}
+	page = []Letter{}
+	for _, key := range keys[from:] {
+		if len(page) == limit {
+			return page, page[limit-1].ID(), nil
+		}
 		l, _, err := o.letter(ctx, strings.TrimPrefix(key, deadKeys+"."))
 		if fault.Is(err, fault.NotFound) {
 			continue // somebody took it away
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		out = append(out, l)
+		page = append(page, l)
 	}
-	slices.SortFunc(out, func(a, b Letter) int { return a.Dead.Compare(b.Dead) })
-	return out, nil
+	return page, "", nil
 }
 
 func (o *Outlet) letter(ctx context.Context, id string) (l Letter, revision uint64, err error) {

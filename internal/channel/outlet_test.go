@@ -370,7 +370,7 @@ func TestRefused(t *testing.T) {
 	be(fault.New(fault.Unavailable, "the board is away for long"))
 	x.say(conv, "four.")
 	for {
-		letters, err := x.outlet.Letters(t.Context(), "board")
+		letters, _, err := x.outlet.Letters(t.Context(), "board", "", 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -453,7 +453,7 @@ func TestPieces(t *testing.T) {
 	start(t, log, "y", b, demo.Echo("echo"), channeltest.NewDeath())
 	x.say(x.Begin(t), "long")
 	for {
-		letters, err := x.outlet.Letters(t.Context(), "")
+		letters, _, err := x.outlet.Letters(t.Context(), "", "", 10)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,7 +48,7 @@ func (n *node) writes(account, text string) (conv string) {
 func (n *node) letters(least int) []channel.Letter {
 	n.t.Helper()
 	for late := time.Now().Add(30 * time.Second); ; {
-		all, err := n.outlet.Letters(n.t.Context(), "")
+		all, _, err := n.outlet.Letters(n.t.Context(), "", "", 1000)
 		if err != nil {
 			n.t.Fatal(err)
 		}
@@ -152,7 +152,7 @@ func TestForgiven(t *testing.T) {
 	<-time.After(giveUp)
 	x.say(conv, "message 1")
 	b.want(conv, "message 0", "message 1")
-	if all, err := x.outlet.Letters(t.Context(), ""); len(all) > 0 || err != nil {
+	if all, _, err := x.outlet.Letters(t.Context(), "", "", 10); len(all) > 0 || err != nil {
 		t.Error(all, err)
 	}
 }

@@ -33,16 +33,22 @@ func channelCommand() *command {
 			},
 			{
 				name: "dead", args: "[CHANNEL]", short: "dead letters: what bots said and the other side would not have",
+				long: "In the order of their ids. When there are more, it says how to go on.",
 				setup: func(fs *flag.FlagSet) action {
-					return onChannels(fs, 0, 1, "one channel at most", call.deadLetters)
+					limit := fs.Int("limit", 100, "show at most `N`; 0 for all")
+					after := fs.String("after", "", "begin behind the letter `ID`")
+					return onChannels(fs, 0, 1, "one channel at most", func(n call, ctx context.Context) error { return n.deadLetters(ctx, *after, *limit) })
 				},
 			},
 			{
-				name: "replay", args: "LETTER…", short: "post dead letters now; \"all\" for all of them",
-				examples: []example{{"parley channel replay all", "after what was wrong is mended"}},
+				name: "replay", args: "[LETTER… | --all [CHANNEL…]]", short: "post dead letters now",
+				long: "With --all those of the channels that are named, or of all channels, each conversation's in its order. " +
+					"After one that is still refused, the later ones of its conversation stay. Status 1 if any is left.",
+				examples: []example{{"parley channel replay --all slack", "after what was wrong is mended"}},
 				setup: func(fs *flag.FlagSet) action {
+					all := fs.Bool("all", false, "all of the channels that are named in the place of letters")
 					drop := fs.Bool("drop", false, "take them away instead")
-					return onChannels(fs, 1, 1000, "letters' ids, as \"parley channel dead\" shows them, or all", func(n call, ctx context.Context) error { return n.replayLetters(ctx, *drop) })
+					return onChannels(fs, 0, 1000, "letters' ids, as \"parley channel dead\" shows them, or --all", func(n call, ctx context.Context) error { return n.replayLetters(ctx, *all, *drop) })
 				},
 			},
 		},
@@ -143,64 +149,127 @@ func (n call) testChannels(ctx context.Context) error {
 	return err
 }
 
-func (n call) deadLetters(ctx context.Context) error {
-	all, err := n.client.DeadLetters(ctx, strings.Join(n.args, ""))
-	if err != nil {
-		return err
+// letters hands out a channel's dead letters, page by page, until there are
+// limit of them; 0 = all. next is what to go on after, "" = there are no more.
+func (n call) letters(ctx context.Context, channel, after string, limit int, each func(client.DeadLetter) error) (next string, err error) {
+	const most = 1000 // of one page
+	for done := 0; ; {
+		want := most
+		if limit > 0 {
+			want = min(most, limit-done)
+		}
+		page, next, err := n.client.DeadLetters(ctx, channel, after, want)
+		if err != nil {
+			return "", err
+		}
+		for _, l := range page {
+			if err := each(l); err != nil {
+				return "", err
+			}
+		}
+		if done += len(page); next == "" || done == limit {
+			return next, nil
+		}
+		after = next
 	}
-	if n.json {
-		return n.t.json(map[string]any{"letters": all})
+}
+
+func (n call) deadLetters(ctx context.Context, after string, limit int) error {
+	if limit < 0 {
+		return usagef("--limit is 0 or more")
 	}
-	for _, l := range all {
+	all := []client.DeadLetter{}
+	next, err := n.letters(ctx, strings.Join(n.args, ""), after, limit, func(l client.DeadLetter) error {
+		if n.json {
+			all = append(all, l)
+			return nil
+		}
 		doubt := ""
 		if l.Doubt {
 			doubt = " (it may have arrived all the same)"
 		}
 		n.t.printf("%s  %s  %s%s\n", l.ID, l.Dead.Local().Format(time.DateTime), calm(l.Error), doubt)
-	}
-	if len(all) == 0 {
+		after = l.ID
+		return nil
+	})
+	switch {
+	case err != nil:
+		return err
+	case n.json:
+		return n.t.json(map[string]any{"letters": all, "next": next})
+	case next != "":
+		n.t.say("There are more: --after " + next)
+	case after == "":
 		n.t.say("There are none.")
 	}
 	return nil
 }
 
-func (n call) replayLetters(ctx context.Context, drop bool) error {
-	ids := n.args
-	if len(ids) == 1 && ids[0] == "all" {
-		all, err := n.client.DeadLetters(ctx, "")
+func (n call) replayLetters(ctx context.Context, all, drop bool) error {
+	if !all && len(n.args) == 0 {
+		return usagef("it wants letters' ids, as \"parley channel dead\" shows them, or --all")
+	}
+	do := n.postAgain
+	if drop {
+		do = n.dropLetter
+	}
+	left := "" // the newest conversation in which one is still refused
+	err := n.eachNamed(ctx, all, func(id string) error {
+		conv := id[:strings.LastIndexByte(id, '.')+1]
+		if all && conv == left {
+			return nil // it would overtake
+		}
+		done, err := do(ctx, id)
+		if !done {
+			left = conv
+		}
+		return err
+	})
+	if err == nil && left != "" {
+		return errSilent
+	}
+	return err
+}
+
+// eachNamed hands out the letters that the arguments name, or all those of the
+// channels that they name.
+func (n call) eachNamed(ctx context.Context, all bool, each func(id string) error) error {
+	names := n.args
+	if all && len(names) == 0 {
+		names = []string{""}
+	}
+	for _, name := range names {
+		err := error(nil)
+		if all {
+			_, err = n.letters(ctx, name, "", 0, func(l client.DeadLetter) error { return each(l.ID) })
+		} else {
+			err = each(name)
+		}
 		if err != nil {
 			return err
 		}
-		ids = nil
-		for _, l := range all {
-			ids = append(ids, l.ID)
-		}
-	}
-	wrong := false
-	for _, id := range ids {
-		var (
-			why string
-			err error
-		)
-		if drop {
-			err = n.client.DropLetter(ctx, id)
-		} else {
-			why, err = n.client.ReplayLetter(ctx, id)
-		}
-		switch {
-		case err != nil:
-			return err
-		case why != "":
-			wrong = true
-			n.t.printf("%s  still refused: %s\n", id, calm(why))
-		case drop:
-			n.t.printf("%s  taken away\n", id)
-		default:
-			n.t.printf("%s  posted\n", id)
-		}
-	}
-	if wrong {
-		return errSilent
 	}
 	return nil
+}
+
+// postAgain reports whether the other side has the letter now.
+func (n call) postAgain(ctx context.Context, id string) (done bool, err error) {
+	why, err := n.client.ReplayLetter(ctx, id)
+	switch {
+	case err != nil:
+		return false, err
+	case why != "":
+		n.t.printf("%s  still refused: %s\n", id, calm(why))
+	default:
+		n.t.printf("%s  posted\n", id)
+	}
+	return why == "", nil
+}
+
+func (n call) dropLetter(ctx context.Context, id string) (done bool, err error) {
+	if err := n.client.DropLetter(ctx, id); err != nil {
+		return false, err
+	}
+	n.t.printf("%s  taken away\n", id)
+	return true, nil
 }

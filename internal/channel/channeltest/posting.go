@@ -265,7 +265,7 @@ func deadLetters(t *testing.T, h Posting) {
 	var letters []channel.Letter
 	for late := time.Now().Add(patience); len(letters) == 0; {
 		var err error
-		if letters, err = h.Outlets[1].Letters(t.Context(), ""); err != nil {
+		if letters, _, err = h.Outlets[1].Letters(t.Context(), "", "", 10); err != nil {
 			t.Fatal(err)
 		}
 		if time.Now().After(late) {
@@ -289,7 +289,7 @@ func deadLetters(t *testing.T, h Posting) {
 	if err := h.Outlets[1].Replay(t.Context(), letters[0].ID()); err == nil {
 		t.Error("a letter was posted twice")
 	}
-	if letters, err := h.Outlets[1].Letters(t.Context(), ""); len(letters) != 0 || err != nil {
+	if letters, _, err := h.Outlets[1].Letters(t.Context(), "", "", 10); len(letters) != 0 || err != nil {
 		t.Errorf("left over: %+v, %v", letters, err)
 	}
 }
