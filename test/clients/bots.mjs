@@ -34,12 +34,23 @@ class Bot {
 
 const settings = (bot, more = "") => `engine: echo\nbots:\n  - {id: shop, name: Shop, url: "${bot.url}/api/messages", private: true, timeout: 5s${more}}\n${site()}`;
 
-// talk begins a conversation as somebody whom the bot greets.
+// talk begins a conversation as somebody whom the bot greets. The other one only
+// polls.
 async function talk(node) {
   const t = await node.token("dl_ann");
   const p = new Person({ domain: node.base, token: t.token, user: "dl_ann" });
   await p.answer("Welcome!");
-  return p;
+  return [p, polling(node.base, t)];
+}
+
+const polling = (domain, t) => new Person({ domain, token: t.token, conversationId: t.conversationId, webSocket: false, pollingInterval: 300 });
+
+// same waits until who polls has what who holds a WebSocket was given, once. A
+// polling client on a busy machine mixes two pages; the names tell the order.
+async function same(p, q) {
+  const of = (who) => who.got.filter((a) => a.type === "message").map((a) => `${a.id} ${a.text}`).sort();
+  await until(`by polling there are ${of(q).length} of ${of(p).length}; ${q.statuses} ${q.error?.message ?? ""}`, () => of(q).length >= of(p).length, 60_000);
+  assert.deepEqual(of(q), of(p));
 }
 
 async function commands(node, p) {
@@ -120,20 +131,24 @@ async function trusted(kind) {
   const node = await (await Node.start(kind + "-trusted", settings(bot, `, app_id: ${APP}, secret: ${KEY}`))).ready();
   const base = node.url + "/v3/bots";
   await Bot.start(kind, { APP_ID: APP, SECRET: KEY, ISSUER: base, METADATA: base + "/.well-known/openid-configuration", AUTHORITY: base, SIDECAR_URL: base + "/shop/sidecar" }, port);
-  await commands(node, await talk(node));
+  const [p] = await talk(node);
+  await commands(node, p);
   const forged = await fetch(bot.url + "/api/messages", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ type: "message", text: "evil" }) });
   assert.equal(forged.status, 401, "the bot takes what nobody signed");
 }
 
 async function open(kind) {
   const node = await (await Node.start(kind, settings(bots[kind]))).ready();
-  const p = await talk(node);
+  const [p] = await talk(node);
   await commands(node, p);
+  const [other, q] = await talk(node);
   const began = Date.now();
   const before = p.messages("bot").length;
-  await p.say("cmd:burst 500");
+  await Promise.all([p.say("cmd:burst 500"), q.say("cmd:burst 100")]);
   await until("all of them", () => p.messages("bot").length >= before + 500, 60_000);
   assert.deepEqual(p.messages("bot").slice(before).map((a) => a.text), Array.from({ length: 500 }, (_, i) => `b${i};`));
+  await other.answer("b99;", 60_000);
+  await same(other, q);
   console.log(`note ${kind}: 500 messages in ${Date.now() - began} ms`);
 }
 
@@ -151,7 +166,7 @@ const stories = {
 stories["the node is killed while a bot is at it"] = async () => {
   const bot = bots.botbuilder;
   const node = await (await Node.start("bot-killed", settings(bot))).ready();
-  const p = await talk(node);
+  const [p, q] = await talk(node);
   for (const [i, ms] of [600, 1500].entries()) {
     const text = `cmd:slow ${ms}`;
     const done = p.messages("bot").filter((a) => a.text === "slow done").length;
@@ -177,6 +192,7 @@ stories["the node is killed while a bot is at it"] = async () => {
   await p.answer("Echo: after silence");
   assert.equal(await bot.got("cmd:silent 2000"), 1);
   once(p);
+  await same(p, q);
 };
 
 // The region that serves is killed while bots are at it. What they say reaches
@@ -201,16 +217,16 @@ stories["a region is killed while bots are at it"] = async () => {
     const people = [];
     for (const [kind, secret] of [["botbuilder", SECRET], ["agents", SECRET + "-2"]]) {
       const r = await fetch(edge + "/v3/directline/tokens/generate", { method: "POST", headers: { authorization: "Bearer " + secret } });
-      const { token } = await r.json();
-      const p = new Person({ domain: edge + "/v3/directline", token });
+      const t = await r.json();
+      const p = new Person({ domain: edge + "/v3/directline", token: t.token });
       await p.answer("Welcome!");
-      people.push([p, bots[kind]]);
+      people.push([p, bots[kind], polling(edge + "/v3/directline", t)]);
     }
     const text = "cmd:slow 2222";
     await Promise.all(people.map(([p]) => p.say(text)));
     for (const [, bot] of people) await until("the bot has it", () => bot.got(text));
     await one.kill();
-    for (const [p, bot] of people) {
+    for (const [p, bot, q] of people) {
       await p.answer("slow done", 60_000);
       await p.say("and on", { channelData: { clientActivityID: "on" } });
       await p.answer("Echo: and on", 60_000);
@@ -218,6 +234,7 @@ stories["a region is killed while bots are at it"] = async () => {
       assert.equal(p.messages("bot").filter((x) => x.text === "slow done").length, 1);
       assert.ok(!p.statuses.includes("Ended") && !p.statuses.includes("FailedToConnect"), `${p.statuses}`);
       once(p);
+      await same(p, q);
     }
   } finally {
     front.kill("SIGKILL");

@@ -104,6 +104,11 @@ const stories = {
     await p.say("in time");
     await p.answer("in time");
     await sleep(6200);
+    // 401 would end a client for good, 403 has it wait for another token.
+    for (const [method, path] of [["GET", `/conversations/${t.conversationId}/activities`], ["GET", `/conversations/${t.conversationId}?watermark=`], ["POST", "/tokens/refresh"], ["POST", "/conversations"]]) {
+      const r = await fetch(node.base + path, { method, headers: { authorization: "Bearer " + t.token } });
+      assert.deepEqual([r.status, (await r.json()).error.code], [403, "TokenExpired"], `${method} ${path}`);
+    }
     assert.equal(await p.say("too late"), "retry");
     await p.is("ExpiredToken");
     const r = await fetch(`${node.base}/conversations/${t.conversationId}?watermark=${p.line.watermark}`, { headers: { authorization: "Bearer " + SECRET } });
