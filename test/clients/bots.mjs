@@ -6,10 +6,11 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { freePort, Node, once, Person, SECRET, site, sleep, tell, tmp, until } from "./directline_world.mjs";
+import { freePort, Node, once, Person, SECRET, secrets, site, sleep, tell, tmp, until } from "./directline_world.mjs";
 
 const APP = "11111111-2222-3333-4444-555555555555";
 const KEY = "the-secret-of-a-bot";
+secrets.add(KEY);
 
 // Bot is a process with a bot of an SDK.
 class Bot {
@@ -114,6 +115,19 @@ async function commands(node, p) {
   await until("the person is told", () => p.messages("bot").find((a) => a.text?.startsWith("No answer: the bot failed")));
   await p.post({ type: "message", text: "a file", attachments: [{ contentType: "text/plain", contentUrl: "data:text/plain,hello", name: "a.txt" }] });
   await p.answer("Echo: a file [text/plain]");
+
+  // What a stranger's client sends in other forms than the schema's does not
+  // reach the bot, and his message does: the Agents SDK would fail at each of these.
+  const odd = ["name", "label", "summary", "speak", "importance", "inputHint", "deliveryMode", "attachments", "entities", "membersAdded", "semanticAction", "relatesTo", "listenFor"];
+  for (const value of [null, 5, {}, [null]]) {
+    const text = `odd ${JSON.stringify(value)}`;
+    const r = await fetch(`${node.base}/conversations/${p.line.conversationId}/activities`, {
+      method: "POST", headers: { authorization: "Bearer " + p.line.token, "content-type": "application/json" },
+      body: JSON.stringify({ type: "message", text, from: { id: "dl_ann" }, replyToId: "", locale: null, ...Object.fromEntries(odd.map((f) => [f, value])) }),
+    });
+    assert.equal(r.status, 200, await r.text());
+    await p.answer("Echo: " + text);
+  }
 
   const invoke = (value) => p.post({ type: "invoke", name: "signin/verify", value });
   assert.match(await invoke({ a: 1 }), /\|\d{7}$/);

@@ -6,11 +6,12 @@
 import assert from "node:assert/strict";
 import { createHmac, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
-import { Node, regions, sleep, tell, until } from "./directline_world.mjs";
+import { Node, regions, secrets, sleep, tell, until } from "./directline_world.mjs";
 import { APP, APP_SECRET, Microsoft, TENANT } from "./microsoft.mjs";
 import { api, callback, said, seen, SELF, settings as slack, sign, stamp, web } from "./slack_api.mjs";
 
 const KEY = Buffer.from("a-key-of-thirty-two-bytes-length");
+for (const s of [KEY.toString("base64"), APP_SECRET]) secrets.add(s);
 const ms = await new Microsoft().start();
 
 // Programs behind the webhook. They keep the ids of what they were given, as

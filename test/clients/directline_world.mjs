@@ -67,7 +67,9 @@ export class Node {
       method: "POST", headers: { authorization: "Bearer " + SECRET, "content-type": "application/json" }, body: JSON.stringify(user ? { user: { id: user } } : {}),
     });
     assert.equal(r.status, 200, await r.clone().text());
-    return r.json();
+    const t = await r.json();
+    secrets.add(t.token);
+    return t;
   }
 }
 
@@ -124,13 +126,23 @@ export function once(p) {
   }
 }
 
+// secrets are what no node may write into its log.
+export const secrets = new Set([SECRET]);
+
+function silent() {
+  for (const n of Node.all) {
+    const log = readFileSync(join(n.dir, "log"), "utf8");
+    for (const s of secrets) assert.ok(!log.includes(s), `${n.url} has written a secret into its log: ${s.slice(0, 12)}…`);
+  }
+}
+
 // tell runs stories and prints a line for each: "ok NAME", or "failed NAME"
 // behind the reasons; last, "end".
 export async function tell(stories, before, after = () => {}) {
   let bad = 0;
   try {
     await before();
-    for (const [name, story] of Object.entries(stories)) {
+    for (const [name, story] of Object.entries({ ...stories, "no secret is in what a node says": silent })) {
       if (!name.includes(ONLY)) continue;
       try {
         await story();

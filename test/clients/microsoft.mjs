@@ -4,6 +4,7 @@
 
 import { createSign, generateKeyPairSync, randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import { secrets } from "./directline_world.mjs";
 
 export const APP = "11111111-2222-3333-4444-555555555555";
 export const TENANT = "99999999-8888-7777-6666-555555555555";
@@ -43,7 +44,9 @@ export class Microsoft {
     const now = Math.floor(Date.now() / 1000);
     const body = b64({ typ: "JWT", alg, kid: by.id, ...header }) + "." +
       b64({ iss: ISSUER, aud: APP, serviceurl: this.service, nbf: now - 60, exp: now + 3600, ...claims });
-    return body + "." + createSign("RSA-SHA" + alg.slice(2)).update(body).sign(by.privateKey, "base64url");
+    const signature = createSign("RSA-SHA" + alg.slice(2)).update(body).sign(by.privateKey, "base64url");
+    secrets.add(signature);
+    return body + "." + signature;
   }
 
   // said is an activity as Teams sends it.
@@ -84,6 +87,7 @@ export class Microsoft {
     if (form.get("grant_type") !== "client_credentials" || form.get("scope") !== ISSUER + "/.default") return no(70011);
     const token = randomUUID();
     this.tokens.add(token);
+    secrets.add(token);
     return [200, { token_type: "Bearer", expires_in: 3599, access_token: token }];
   }
 

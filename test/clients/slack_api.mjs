@@ -4,9 +4,10 @@
 
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
-import { until } from "./directline_world.mjs";
+import { secrets, until } from "./directline_world.mjs";
 
 export const SIGNING = "a-signing-secret", TOKEN = "xoxb-1-a-token", TEAM = "T0TEAM", SELF = "U0SELF", BOT = "B0SELF";
+for (const s of [SIGNING, TOKEN]) secrets.add(s);
 export const api = { calls: [], messages: [], broken: [], limit: 0, until: 0, n: 0 };
 const length = (s) => (s ?? "").length;
 export const stamp = () => `${Math.floor(Date.now() / 1000)}.${String(++api.n).padStart(6, "0")}`;

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { freePort, Node, sleep, tell, until } from "./directline_world.mjs";
+import { freePort, Node, secrets, sleep, tell, until } from "./directline_world.mjs";
 import { APP, APP_SECRET, Microsoft, TENANT } from "./microsoft.mjs";
 
 const { ChannelValidation, SimpleCredentialProvider } = (await import("botframework-connector")).default;
@@ -16,6 +16,7 @@ const ms = await new Microsoft().start();
 const direct = await new Microsoft({ open: true }).start(); // of a bot that needs no credentials
 direct.gap = 100; // how fast it is, the story says
 let bot, echo, demo, behind;
+secrets.add(APP_SECRET);
 
 const settings = (more) => `${more}
 channels:
@@ -198,14 +199,6 @@ const stories = {
     assert.equal((await deliver(echo, ms.said(name, "", { type: "invoke", name: "task/fetch" }))).status, 501);
     posted(name);
     assert.deepEqual(ms.broken, []);
-  },
-
-  async "no secret of the bot's is in what a node says"() {
-    const { readFileSync } = await import("node:fs");
-    for (const n of Node.all) {
-      const said = readFileSync(n.dir + "/log", "utf8");
-      for (const s of [APP_SECRET, ...ms.tokens]) assert.ok(!said.includes(s));
-    }
   },
 };
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -244,8 +245,7 @@ func shape(b Bot, d chat.Delivery, service string) activity.Activity {
 			extra[name] = v
 		}
 	}
-	keepList(extra, "attachments", func(x map[string]json.RawMessage) bool { return hasText(x["contentType"]) })
-	keepList(extra, "entities", func(x map[string]json.RawMessage) bool { return hasText(x["type"]) })
+	keepKinds(extra)
 	if raw, ok := extra["attachments"]; ok {
 		extra["attachments"] = channel.WithBase(forBots(raw, d.Conversation), service)
 	}
@@ -253,7 +253,6 @@ func shape(b Bot, d chat.Delivery, service string) activity.Activity {
 		extra["deliveryMode"] = json.RawMessage(`"expectReplies"`)
 	}
 	extra["serviceUrl"], _ = json.Marshal(service) // a string can always be encoded
-	delete(extra, "suggestedActions")              // are for people
 	a.Extra = extra
 	return a
 }
@@ -287,15 +286,51 @@ func withoutOurs(data json.RawMessage) json.RawMessage {
 	return b
 }
 
-// keepList keeps of a list the objects that a bot can read, without their empty
-// fields.
-func keepList(extra map[string]json.RawMessage, name string, ok func(map[string]json.RawMessage) bool) {
-	raw, there := extra[name]
-	if !there {
-		return
+// texts are the fields of an activity that hold text and nothing else.
+var texts = [...]string{
+	"action", "attachmentLayout", "callerId", "code", "deliveryMode", "expiration", "importance", "inputHint", "label", "localTimestamp", "localTimezone",
+	"name", "speak", "summary", "topicName", "valueType",
+}
+
+// states are those of a semantic action.
+var states = [...]string{"start", "continue", "done"}
+
+// keepKinds leaves out what is of another kind than the Activity schema says.
+// The Agents SDK answers such an activity with an error, and who wrote it may be
+// anybody.
+func keepKinds(extra map[string]json.RawMessage) {
+	for _, name := range texts {
+		if !hasText(extra[name]) {
+			delete(extra, name)
+		}
 	}
-	delete(extra, name)
+	keepList(extra, "attachments", "contentType")
+	keepList(extra, "entities", "type")
+	keepList(extra, "membersAdded", "id")
+	keepList(extra, "membersRemoved", "id")
+	keepList(extra, "reactionsAdded", "type")
+	keepList(extra, "reactionsRemoved", "type")
+	if v := string(extra["historyDisclosed"]); v != "true" && v != "false" {
+		delete(extra, "historyDisclosed")
+	}
+	var does struct {
+		ID, State string
+		Entities  map[string]json.RawMessage
+	}
+	if json.Unmarshal(extra["semanticAction"], &does) != nil || does.ID == "" || !slices.Contains(states[:], does.State) || does.Entities == nil {
+		delete(extra, "semanticAction")
+	}
+	for _, name := range [...]string{"suggestedActions", "listenFor", "textHighlights", "relatesTo"} { // are for people and channels
+		delete(extra, name)
+	}
+}
+
+// keepList keeps of a list the objects that have a text in a field, without
+// their empty fields.
+func keepList(extra map[string]json.RawMessage, name, needs string) {
 	var all, kept []map[string]json.RawMessage
+	raw := extra[name]
+	delete(extra, name)
 	if json.Unmarshal(raw, &all) != nil {
 		return
 	}
@@ -305,7 +340,7 @@ func keepList(extra map[string]json.RawMessage, name string, ok func(map[string]
 				delete(x, field)
 			}
 		}
-		if ok(x) {
+		if hasText(x[needs]) {
 			kept = append(kept, x)
 		}
 	}
