@@ -18,18 +18,20 @@ import (
 	"time"
 )
 
-// TestDeadLetters lists what a program would not have, page by page, and posts
-// it when the program takes it again.
-func TestDeadLetters(t *testing.T) {
-	t.Parallel()
-	const key = "a-key-of-thirty-two-bytes-for-it"
-	var (
-		mu     sync.Mutex // guards all below
-		status = http.StatusForbidden
-		tried  = map[string]int{} // by conversation
-		got    = map[string][]string{}
-	)
-	program := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+const kioskKey = "a-key-of-thirty-two-bytes-for-it"
+
+// kiosk is a program behind a webhook, which does what it is told.
+type kiosk struct {
+	*httptest.Server
+	mu     sync.Mutex // guards all below
+	status int
+	tried  map[string]int      // by conversation
+	got    map[string][]string // as above
+}
+
+func newKiosk(t *testing.T) *kiosk {
+	k := &kiosk{status: http.StatusForbidden, tried: map[string]int{}, got: map[string][]string{}}
+	k.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var a struct {
 			Text         string
 			Conversation struct{ ID string }
@@ -37,18 +39,48 @@ func TestDeadLetters(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&a); err != nil {
 			t.Error(err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		tried[a.Conversation.ID]++
-		if status == http.StatusNoContent {
-			got[a.Conversation.ID] = append(got[a.Conversation.ID], a.Text)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.tried[a.Conversation.ID]++
+		if k.status == http.StatusNoContent {
+			k.got[a.Conversation.ID] = append(k.got[a.Conversation.ID], a.Text)
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(k.status)
 	}))
-	t.Cleanup(program.Close)
+	t.Cleanup(k.Close)
+	return k
+}
+
+// says brings a message in, as the program does.
+func says(t *testing.T, url, conversation, text string) {
+	t.Helper()
+	body := fmt.Sprintf(`{"type":"message","text":%q,"conversation":{"id":%q},"from":{"id":"ann"}}`, text, conversation)
+	at := fmt.Sprint(time.Now().Unix())
+	m := hmac.New(sha256.New, []byte(kioskKey))
+	_, _ = io.WriteString(m, text+"."+at+"."+body)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/channels/webhook/kiosk", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = http.Header{"Webhook-Id": {text}, "Webhook-Timestamp": {at}, "Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))}}
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatal(resp.Status)
+	}
+}
+
+// TestDeadLetters lists what a program would not have, page by page, and posts
+// it when the program takes it again.
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	k := newKiosk(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "parley.yaml")
-	config := "engine: echo\nchannels: {webhook: [{name: kiosk, url: '" + program.URL + "', private: true, secret: whsec_" + base64.StdEncoding.EncodeToString([]byte(key)) + "}]}\n"
+	config := "engine: echo\nchannels: {webhook: [{name: kiosk, url: '" + k.URL + "', private: true, secret: whsec_" + base64.StdEncoding.EncodeToString([]byte(kioskKey)) + "}]}\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -70,23 +102,7 @@ func TestDeadLetters(t *testing.T) {
 		hall := fmt.Sprint("hall ", i%people)
 		text := fmt.Sprint("message ", i)
 		want[hall] = append(want[hall], "Echo: "+text)
-		body := fmt.Sprintf(`{"type":"message","text":%q,"conversation":{"id":%q},"from":{"id":"ann"}}`, text, hall)
-		at := fmt.Sprint(time.Now().Unix())
-		m := hmac.New(sha256.New, []byte(key))
-		_, _ = io.WriteString(m, text+"."+at+"."+body)
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/channels/webhook/kiosk", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header = http.Header{"Webhook-Id": {text}, "Webhook-Timestamp": {at}, "Webhook-Signature": {"v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))}}
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != http.StatusAccepted {
-			t.Fatal(resp.Status)
-		}
+		says(t, url, hall, text)
 	}
 	var whole string
 	for late := time.Now().Add(30 * time.Second); strings.Count(whole, "\n") < people*each; whole = do(0, "dead", "--limit", "0") {
@@ -110,26 +126,26 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("by pages:\n%s\nat once:\n%s", pages, whole)
 	}
 
-	mu.Lock()
-	clear(tried)
-	mu.Unlock()
+	k.mu.Lock()
+	clear(k.tried)
+	k.mu.Unlock()
 	if out := do(1, "replay", "--all", "webhook"); strings.Count(out, "still refused") != people {
 		t.Errorf("%s", out)
 	}
-	mu.Lock()
-	if len(tried) != people || tried["hall 0"] != 1 || tried["hall 1"] != 1 {
-		t.Errorf("behind one that is refused others were tried: %v", tried)
+	k.mu.Lock()
+	if len(k.tried) != people || k.tried["hall 0"] != 1 || k.tried["hall 1"] != 1 {
+		t.Errorf("behind one that is refused others were tried: %v", k.tried)
 	}
-	status = http.StatusNoContent
-	mu.Unlock()
+	k.status = http.StatusNoContent
+	k.mu.Unlock()
 	first, _, _ := strings.Cut(whole, " ")
 	do(0, "replay", first)
 	do(0, "replay", "--all")
-	mu.Lock()
-	defer mu.Unlock()
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	for hall := range want {
-		if !slices.Equal(got[hall], want[hall]) {
-			t.Errorf("%s got %q, want %q", hall, got[hall], want[hall])
+		if !slices.Equal(k.got[hall], want[hall]) {
+			t.Errorf("%s got %q, want %q", hall, k.got[hall], want[hall])
 		}
 	}
 	if out := do(0, "dead"); !strings.Contains(out, "There are none") {
