@@ -239,7 +239,7 @@ func (n call) eachNamed(ctx context.Context, all bool, each func(id string) erro
 		names = []string{""}
 	}
 	for _, name := range names {
-		err := error(nil)
+		var err error
 		if all {
 			_, err = n.letters(ctx, name, "", 0, func(l client.DeadLetter) error { return each(l.ID) })
 		} else {

@@ -92,12 +92,12 @@ func TestRedirects(t *testing.T) {
 // A name that leads outside when it is looked at first, and inside from then on,
 // gets nobody inside; nor does one that leads to both.
 func TestRebinding(t *testing.T) {
-	outside, err := net.Listen("tcp", "127.0.0.2:0") //nolint:noctx // it listens for this test
+	outside, err := net.Listen("tcp", "127.0.0.2:0")
 	if err != nil {
 		t.Skip("this system has one loopback address only: ", err)
 	}
 	at := outside.Addr().(*net.TCPAddr).Port
-	inside, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", at)) //nolint:noctx // as above
+	inside, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", at))
 	if err != nil {
 		t.Skip("the port is taken: ", err)
 	}
@@ -146,7 +146,7 @@ func TestRebinding(t *testing.T) {
 // keep the answers.
 func names(t *testing.T, leads *atomic.Value) {
 	t.Helper()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // it listens for this test
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
