@@ -1,5 +1,5 @@
 // Where the reader is among the messages.
-import type { RefObject } from "preact";
+import { options, type RefObject } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
 // useStick keeps the end in view while the reader is at the end, and leaves the
@@ -66,18 +66,21 @@ const page = 40; // messages
 
 // useWindow bounds how much of a long conversation is on the page: at its end
 // only the newest messages, and more as the reader goes up. Messages that go or
-// come above never move what is being read.
+// come above never move what is being read. On paper all of it is there.
+// Those from rest on have been laid out once: out of view, the browser may take
+// their size from then and leave out the rest of the work.
 export function useWindow(place: string, count: number, stuck: RefObject<boolean>, box: RefObject<HTMLElement | null>, hit: number) {
-  const was = useRef({ place: "", from: 0 });
+  const was = useRef({ place: "", from: 0, rest: Infinity, paper: false });
   const [, again] = useState(0);
   const w = was.current;
   if (w.place !== place) {
     w.place = place;
     w.from = 0;
+    w.rest = Infinity;
   }
   if (hit >= 0 && hit < w.from + 3) w.from = Math.max(0, hit - 5);
   else if (hit < 0 && stuck.current && count - w.from > 2 * page) w.from = count - page;
-  w.from = Math.max(0, Math.min(w.from, count - page));
+  w.from = w.paper ? 0 : Math.max(0, Math.min(w.from, count - page));
   const edge = useRef<HTMLDivElement>(null);
   const before = useRef<{ height: number; top: number } | null>(null);
   useEffect(() => {
@@ -95,11 +98,44 @@ export function useWindow(place: string, count: number, stuck: RefObject<boolean
     seen.observe(edge.current);
     return () => seen.disconnect();
   }, [w.from, place, box.current, edge.current]);
+  useEffect(() => {
+    const t = setTimeout(() => {
+      w.rest = w.from;
+      again((n) => n + 1);
+    }, 300);
+    return () => clearTimeout(t);
+  }, [w.from, place, count > 0]);
+  useEffect(() => {
+    const print = (on: boolean): void => {
+      const later = options.debounceRendering;
+      options.debounceRendering = (render) => render(); // the browser does not wait
+      w.paper = on;
+      again((n) => n + 1);
+      options.debounceRendering = later;
+    };
+    let below = 0; // the paper has no place to be at: it is noted before
+    const begin = (): void => {
+      if (box.current) below = box.current.scrollHeight - box.current.scrollTop;
+      print(true);
+    };
+    const end = (): void => {
+      print(false);
+      requestAnimationFrame(() => {
+        if (box.current) box.current.scrollTop = box.current.scrollHeight - below;
+      });
+    };
+    addEventListener("beforeprint", begin);
+    addEventListener("afterprint", end);
+    return () => {
+      removeEventListener("beforeprint", begin);
+      removeEventListener("afterprint", end);
+    };
+  }, []);
   useLayoutEffect(() => {
     const b = box.current;
     const was = before.current;
     before.current = null;
     if (b && was) b.scrollTop = was.top + (b.scrollHeight - was.height);
   });
-  return { from: w.from, edge };
+  return { from: w.from, rest: w.rest, edge };
 }

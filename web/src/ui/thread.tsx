@@ -17,7 +17,7 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
   const place = open?.id ?? session.draft;
   const { box, content, away, toEnd, stuck } = useStick(place, waiting.length > 0 ? waiting.at(-1)!.key : "", session.target);
   const hit = session.target === "" ? -1 : steps.findIndex((s) => s.node.id === session.target);
-  const { from, edge } = useWindow(place, steps.length, stuck, box, hit);
+  const { from, rest, edge } = useWindow(place, steps.length, stuck, box, hit);
   useJump(session, open, steps.length);
   if (open && !open.loaded && waiting.length === 0) return <Note text={words.loading} quiet />;
   if (open?.state.deleted) return <Note text={words.deleted} session={session} />;
@@ -49,7 +49,7 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
         {from > 0 ? <div class="edge" ref={edge} aria-hidden="true" /> : null}
         <ol class="thread" ref={content} start={from + 1}>
           {steps.slice(from).map((s, i) => (
-            <li key={s.node.key} data-activity={s.node.id}>
+            <li key={s.node.key} data-activity={s.node.id} data-rest={from + i < rest ? undefined : ""}>
               <Message
                 session={session}
                 open={open!}
