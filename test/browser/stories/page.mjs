@@ -243,6 +243,10 @@ export const stories = {
     await until(async () => (await last()) === `Question ${most}`, "the newest message");
     await until(() => p.page.evaluate(() => { const s = document.querySelector(".scroll"); return s.scrollHeight - s.scrollTop - s.clientHeight < 3; }), "the end is in view");
     ok((await p.page.$$("article")).length <= 90, "only the newest messages are on the page");
+    await p.page.evaluate(() => addEventListener("beforeprint", () => (window.printed = document.querySelectorAll("article").length), { once: true }));
+    await p.page.pdf();
+    equal(await p.page.evaluate(() => window.printed), 2 * (most + 1), "messages on paper");
+    await until(async () => (await p.page.$$("article")).length <= 90, "the rest leaves the page again");
     await p.page.hover(".scroll");
     // Where a message stands that is in view, as "text top".
     const stand = () =>
