@@ -64,6 +64,7 @@ func stages() []stage {
 
 		{name: "faults", what: "a thousand random faults, judged", night: true, alone: true, limit: 2 * time.Hour, do: faults},
 		{name: "drill", what: "fifty people in a world of regions that is broken a hundred times", night: true, after: []string{"build"}, alone: true, limit: 5 * time.Hour, do: drill},
+		{name: "talk", what: "thirty minutes of talk on the page, which may not grow", night: true, after: []string{"build"}, alone: true, limit: time.Hour, do: talk},
 		{name: "campaigns", what: "the stories, with as many kills, rotten bytes and power cuts as were promised", night: true, after: []string{"model"}, alone: true, limit: 350 * time.Minute, do: campaigns},
 	}
 }
@@ -279,14 +280,28 @@ func campaigns(ctx context.Context, j *job) error {
 	return j.goTest(ctx, append(p.env(j), "PARLEY_KILLS=50", "PARLEY_DAMAGES=50"), "-count=1", "-timeout", "345m", "./test/stories/...")
 }
 
-func browser(ctx context.Context, j *job) error {
+// talk measures a long conversation as test/browser/measure does by hand.
+func talk(ctx context.Context, j *job) error {
+	if err := chromium(ctx, j); err != nil {
+		return err
+	}
+	return j.sh(ctx, sh("npm", "ci").in("test/browser"), sh("node", "measure/talk.mjs", "30").in("test/browser").with("PARLEY_BIN="+j.bin))
+}
+
+// chromium has what runs scripts in a browser.
+func chromium(ctx context.Context, j *job) error {
 	if err := j.need(ctx, "npm", "nodejs", "npm"); err != nil {
 		return err
 	}
-	if os.Getenv("CHROMIUM") == "" {
-		if err := j.need(ctx, "chromium", "chromium"); err != nil {
-			return err
-		}
+	if os.Getenv("CHROMIUM") != "" {
+		return nil
+	}
+	return j.need(ctx, "chromium", "chromium")
+}
+
+func browser(ctx context.Context, j *job) error {
+	if err := chromium(ctx, j); err != nil {
+		return err
 	}
 	p, err := j.parts(ctx)
 	if err != nil {
