@@ -117,15 +117,17 @@ export class Reader {
     if (this.link.state === "waiting" || Date.now() - this.heard > quiet) this.again();
   }
 
-  // doubting looks, while a connection is quiet, whether there is somebody at
-  // its other end: one that hangs or was cut off says nothing for ever.
-  private doubting(abort: AbortController): ReturnType<typeof setInterval> | undefined {
+  // watching ends a connection that was silent for longer than silence by the
+  // clock: in a laptop that sleeps, timers stand still. And while a connection is
+  // quiet it looks whether there is somebody at its other end: one that hangs or
+  // was cut off says nothing for ever.
+  private watching(abort: AbortController, silence: number): ReturnType<typeof setInterval> {
     const { quiet, doubt } = this.o;
-    if (!quiet || !doubt) return undefined;
     let asked = 0;
     return setInterval(() => {
       const now = Date.now();
-      if (now - Math.max(this.heard, asked) < quiet()) return;
+      if (now - this.heard > silence) return abort.abort();
+      if (!quiet || !doubt || now - Math.max(this.heard, asked) < quiet()) return;
       asked = now;
       void doubt().then((ok) => ok || abort.abort());
     }, 250);
@@ -142,7 +144,7 @@ export class Reader {
     this.say({ state: "connecting" });
     const silence = this.o.silence ?? 45_000;
     let watch = setTimeout(() => abort.abort(), this.o.connect ?? 10_000);
-    let doubts: ReturnType<typeof setInterval> | undefined;
+    let looks: ReturnType<typeof setInterval> | undefined;
     let status = 0;
     try {
       const res = await (this.o.fetch ?? fetch)(this.o.url(), {
@@ -156,7 +158,7 @@ export class Reader {
       const parser = new Parser();
       this.heard = Date.now();
       this.say({ state: "live" });
-      doubts = this.doubting(abort);
+      looks = this.watching(abort, silence);
       for (;;) {
         clearTimeout(watch);
         watch = setTimeout(() => abort.abort(), silence);
@@ -174,7 +176,7 @@ export class Reader {
       // A lost line, a refusal or our own abort; what follows is the same.
     } finally {
       clearTimeout(watch);
-      clearInterval(doubts);
+      clearInterval(looks);
     }
     if (this.ended || this.abort !== abort) return;
     abort.abort();

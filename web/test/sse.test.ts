@@ -98,3 +98,24 @@ test("a silent line counts as lost", async () => {
   r.stop();
   s.close();
 });
+
+test("a line that was silent while the machine slept counts as lost", async () => {
+  let connections = 0;
+  const s = await server((_, res) => {
+    connections++;
+    res.writeHead(200, { "Content-Type": "text/event-stream" });
+    res.write(": here\n\n");
+  });
+  const now = Date.now;
+  const r = new Reader({ url: () => s.url, onMessage: () => {}, onLink: () => {} });
+  try {
+    r.start();
+    await until(() => r.link.state === "live");
+    Date.now = () => now() + 600_000;
+    await until(() => connections >= 2);
+  } finally {
+    Date.now = now;
+    r.stop();
+    s.close();
+  }
+});

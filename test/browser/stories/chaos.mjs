@@ -61,7 +61,6 @@ export const stories = {
     await n.start();
     await cdp.send("Page.setWebLifecycleState", { state: "active" });
     await p.page.evaluate(() => (slept = 600_000));
-    l.cut(); // the system's network comes back, and with it the news of what is dead
     l.mend();
     await p.finished(2, 60_000);
     equal((await p.said()).join("|"), "Count for me|Said on the phone", "messages on the laptop");
