@@ -376,6 +376,10 @@ func (s *Service) append(ctx context.Context, owner, conv string, decide func(*c
 	return s.appendIf(ctx, conv, func(st *conversation.State) bool { return st.By.Owner == owner }, decide, seq)
 }
 
+// mostBlind is how often an append may lose to something that does not show up
+// here within a second: the log's copy is behind, and others serve.
+const mostBlind = 3
+
 // appendIf is append for whoever may see the conversation.
 func (s *Service) appendIf(ctx context.Context, conv string, may func(*conversation.State) bool, decide func(*conversation.State) (*event.Event, error), seq *uint64) error {
 	l, err := s.Open(ctx, conv)
@@ -385,7 +389,7 @@ func (s *Service) appendIf(ctx context.Context, conv string, may func(*conversat
 	defer l.Close()
 	l.submit.Lock()
 	defer l.submit.Unlock()
-	for try := 0; ; try++ {
+	for try, blind := 0, 0; ; try++ {
 		var (
 			e      *event.Event
 			expect uint64
@@ -417,10 +421,17 @@ func (s *Service) appendIf(ctx context.Context, conv string, may func(*conversat
 		}
 		// Somebody else wrote: see what, then decide again.
 		wait, cancel := context.WithTimeout(ctx, time.Second)
-		err = l.until(wait, func(st *conversation.State) bool { return st.InSeq != expect })
+		unseen := l.until(wait, func(st *conversation.State) bool { return st.InSeq != expect })
 		cancel()
-		if err != nil && ctx.Err() != nil {
+		switch {
+		case unseen == nil:
+			blind = 0
+		case ctx.Err() != nil:
 			return ctx.Err()
+		default:
+			if blind++; blind == mostBlind {
+				return fault.Wrap(err, fault.Unavailable, "what was written last to this conversation is not here yet; try again").After(time.Second)
+			}
 		}
 	}
 }

@@ -30,6 +30,7 @@ type StreamState struct {
 	Since        time.Time // since when leader and quorum are so
 	Last         uint64    // last sequence
 	Missing      bool      // it was not made yet
+	Behind       time.Time // since when the copy here lacks something that was told everywhere; 0: it does not
 	Replicas     []Replica // the leader among them
 }
 
@@ -52,6 +53,10 @@ const (
 	homeAfter = 5 * time.Second
 	homeAgain = 30 * time.Second
 	homeLag   = 512 // entries that it may be behind
+
+	// Who reads or writes by a copy that is behind for longer waits for nothing:
+	// other regions serve.
+	mostBehind = 3 * time.Second
 )
 
 // clusterView is what was seen of the cluster's streams.
@@ -65,6 +70,29 @@ type clusterView struct {
 	leaving bool                 // this node shall lead nothing
 	lists   map[string]listHeard // what list each node has, by node
 	told    map[string]uint64    // the newest entry of a stream that followers were told
+	lacks   map[string]lack
+}
+
+// lack is an entry that was told and that the copy here did not have.
+type lack struct {
+	seq uint64
+	at  time.Time // when that was first seen
+}
+
+// behind returns since when this node's own copy of a stream, which goes up to
+// last, lacks an entry. One that is always a moment behind lacks another one
+// each time.
+func (v *clusterView) behind(stream string, last uint64, now time.Time) time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	is := v.lacks[stream]
+	if last >= is.seq {
+		if is = (lack{}); last < v.told[stream] {
+			is = lack{v.told[stream], now}
+		}
+		v.lacks[stream] = is
+	}
+	return is.at
 }
 
 func (v *clusterView) tell(stream string, seq uint64) {
@@ -92,7 +120,7 @@ func (v *clusterView) toldOf(stream string) uint64 {
 func (l *Log) watchCluster(ctx context.Context) error {
 	l.view.look = make(chan struct{}, 1)
 	l.view.streams, l.view.moved, l.view.fit = map[string]StreamState{}, map[string]time.Time{}, map[string]time.Time{}
-	l.view.told, l.view.lists = map[string]uint64{}, map[string]listHeard{}
+	l.view.told, l.view.lacks, l.view.lists = map[string]uint64{}, map[string]lack{}, map[string]listHeard{}
 	if _, err := l.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", func(m *nats.Msg) {
 		l.elected(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
 		l.view.now()
@@ -181,6 +209,9 @@ func (l *Log) lookAtStreams(ctx context.Context) {
 			return
 		}
 		v := &l.view
+		if last, here := l.lastHere(s.name); here {
+			st.Behind = v.behind(s.name, last, time.Now())
+		}
 		v.mu.Lock()
 		was := v.streams[s.name]
 		st.Since = was.Since
@@ -285,6 +316,9 @@ func (l *Log) clusterHealth() error {
 	}
 	me, _ := l.cluster.self(l.opts.Node)
 	for _, st := range l.State().Streams {
+		if !st.Behind.IsZero() && time.Since(st.Behind) > mostBehind {
+			return fault.New(fault.Unavailable, "this region's copy of the log of region %s is behind since %s", st.Home, st.Behind.UTC().Format(time.RFC3339)).After(time.Second)
+		}
 		if st.Quorum || st.Missing || !me.Witness && st.Home != me.Region {
 			continue
 		}

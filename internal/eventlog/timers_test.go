@@ -110,3 +110,23 @@ func TestHolders(t *testing.T) {
 		}
 	}
 }
+
+// A copy that is always a moment behind lacks another entry at each look; one
+// that gets no further lacks the same.
+func TestACopyThatIsBehind(t *testing.T) {
+	v := &clusterView{told: map[string]uint64{}, lacks: map[string]lack{}}
+	now := time.Now()
+	for i, c := range []struct {
+		told, last uint64
+		behind     int // since that look; -1 = it is not
+	}{{0, 0, -1}, {10, 10, -1}, {20, 15, 2}, {30, 25, 3}, {40, 25, 3}, {50, 29, 3}, {50, 45, 6}, {50, 50, -1}, {50, 60, -1}} {
+		v.tell("s", c.told)
+		want := time.Time{}
+		if c.behind >= 0 {
+			want = now.Add(time.Duration(c.behind) * time.Second)
+		}
+		if got := v.behind("s", c.last, now.Add(time.Duration(i)*time.Second)); !got.Equal(want) {
+			t.Errorf("look %d: behind since %v, want %v", i, got.Sub(now), want.Sub(now))
+		}
+	}
+}
