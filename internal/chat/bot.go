@@ -95,6 +95,7 @@ func (a *attempt) deliver(ctx context.Context) (goesOn, over bool, wait time.Dur
 		over, wait, err = a.end(ctx, event.Failed, "", lm.Result{}, err)
 		return false, over, wait, err
 	}
+	a.hear(ctx)
 	text, left := a.after()
 	if left {
 		a.away = false
@@ -253,6 +254,16 @@ func (a *attempt) delivery() (d Delivery, err error) {
 		}
 	})
 	return d, err
+}
+
+// hear waits until this node has what the bot said elsewhere, too: it may have
+// told another region.
+func (a *attempt) hear(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if last, err := a.s.opts.Log.LastIn(ctx, a.l.id); err == nil {
+		_ = a.l.Wait(ctx, last) // what comes later still is shown, and passes nothing on
+	}
 }
 
 // after looks at how the bot left the conversation: with the script, whose

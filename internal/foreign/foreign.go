@@ -125,7 +125,7 @@ func (m *meter) Read(b []byte) (int, error) {
 	if m.n > MaxOne {
 		return 0, errLarge
 	}
-	n, err := m.r.Read(b)
+	n, err := m.r.Read(b[:min(len(b), MaxOne+1-m.n)])
 	m.n += n
 	return n, err
 }

@@ -21,7 +21,14 @@ def shell(script, node, cwd, **env):
     return p.stdout
 
 
+# As ChatGPT exports it.
+EXPORT = """[{"id": "c1", "title": "Rivers", "create_time": 1700000000, "current_node": "b", "mapping": {
+  "a": {"id": "a", "parent": null, "children": ["b"], "message": {"id": "a", "author": {"role": "user"}, "create_time": 1700000001, "content": {"content_type": "text", "parts": ["Which river is the longest?"]}}},
+  "b": {"id": "b", "parent": "a", "children": [], "message": {"id": "b", "author": {"role": "assistant"}, "create_time": 1700000002, "content": {"content_type": "text", "parts": ["The Nile."]}}}}}]"""
+
+
 def story_every_curl_of_the_description(world, modules):
+    (pathlib.Path(modules) / "conversations.json").write_text(EXPORT)
     text = (ROOT / "api/openapi.yaml").read_text()
     commands = [re.sub(r"\\\n\s*", "", c).strip() for c in re.findall(r"^ +(curl (?:.*\\\n)*.*)$", text, re.M)]
     assert len(commands) > 14, f"only {len(commands)} examples were found"

@@ -103,6 +103,9 @@ func TestSeveralEnginesAnswerAsOne(t *testing.T) {
 		}
 		r.Expect(name, "", nil).Serve(demo.Canned(demo.CannedOptions{Name: name, Model: model, Slots: 2}), "", nil)
 	}
+	if models, err := r.Models(t.Context()); err != nil || len(models) != 2 {
+		t.Errorf("models: %v %v", models, err)
+	}
 	for _, ask := range []string{"m", ""} {
 		e, m, err := r.Find(t.Context(), ask)
 		if _, ok := e.(*fleet.Turn); err != nil || !ok || m.ID != "m" || m.Slots != 4 {
@@ -113,9 +116,6 @@ func TestSeveralEnginesAnswerAsOne(t *testing.T) {
 		if e, _, err := r.Find(t.Context(), ask); err != nil || e.Name() != want {
 			t.Errorf("%q: %v %v", ask, e, err)
 		}
-	}
-	if models, err := r.Models(t.Context()); err != nil || len(models) != 2 {
-		t.Errorf("models: %v %v", models, err)
 	}
 	seen := map[string]bool{}
 	for i := range 20 {
