@@ -113,6 +113,7 @@ func channels(t *testing.T, c *caller, k *kiosk) {
 	}
 	c.ok(400, "GET", letters+"?channel=*", "")
 	c.bad(400, "GET", letters+"?limit=0", "")
+	c.bad(400, "GET", letters+"?after="+strings.Repeat("0", 201), "")
 	if got := c.ok(200, "GET", letters+"?limit=1&after="+id, ""); got.get("letters.0") != nil || got.text("next") != "" {
 		t.Errorf("behind the last letter: %s", got.body)
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/fault"
@@ -33,12 +34,17 @@ type letterJSON struct {
 	Doubt        bool      `json:"doubt"`
 }
 
+const longestID = 200 // characters
+
 func (s *server) letters(w http.ResponseWriter, r *http.Request, _ string) error {
 	n, err := limit(r, 100, 1000)
 	if err != nil {
 		return err
 	}
 	q := r.URL.Query()
+	if utf8.RuneCountInString(q.Get("after")) > longestID {
+		return fault.New(fault.Invalid, "the id of a letter has at most %d characters", longestID)
+	}
 	page, next, err := s.opts.Outlet.Letters(r.Context(), q.Get("channel"), q.Get("after"), n)
 	if err != nil {
 		return err

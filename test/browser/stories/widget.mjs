@@ -124,7 +124,7 @@ export const stories = {
     await v.page.screenshot({ path: join(t.out, "widget-390-dark.png") });
   },
   "widget: two pages of one site, the next one, start over, the handle": async (t) => {
-    const { origin } = await shop(t, { delay: 5 });
+    const { e, origin } = await shop(t, { delay: 5 });
     const one = await visit(t, origin, { width: 1024, height: 700 });
     const two = await visit(t, origin, { context: one.context });
     await one.page.evaluate(() => {
@@ -139,6 +139,7 @@ export const stories = {
     await one.page.evaluate(() => Parley.close());
     equal((await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
     // Answered while nobody looks: the next page says that there is something.
+    e.delay = 50; // it is closed before the answer ends
     await two.say("A third time");
     await two.middle();
     await two.page.keyboard.press("Escape");
