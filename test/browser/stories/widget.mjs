@@ -139,7 +139,7 @@ export const stories = {
     await one.page.evaluate(() => Parley.close());
     equal((await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
     // Answered while nobody looks: the next page says that there is something.
-    e.delay = 50; // it is closed before the answer ends
+    e.delay = 12; // it is closed before the answer ends
     await two.say("A third time");
     await two.middle();
     await two.page.keyboard.press("Escape");
