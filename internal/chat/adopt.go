@@ -17,11 +17,6 @@ const (
 	adoptAgain = 250 * time.Millisecond
 )
 
-// adoption is one of a home at work.
-type adoption struct {
-	next func(worker string) bool // whose is to be taken up next; nil = nobody's
-}
-
 // Adopt takes up the turns of a home that this worker serves which nobody has
 // in hand, and those that a lost worker had. Asked for while it is at it, it is
 // done once more, not beside: where nodes come and go from one moment to the
@@ -31,31 +26,32 @@ func (s *Service) Adopt(home string, lost func(worker string) bool) {
 		return
 	}
 	s.mu.Lock()
-	a := s.adopting[home]
-	if a == nil {
-		a = &adoption{}
-		s.adopting[home] = a
-		defer s.begin(func(taking, ctx context.Context) {
-			for lost := s.adoptNext(home, a); lost != nil; lost = s.adoptNext(home, a) {
-				s.adopt(taking, ctx, home, lost)
-			}
-		})
+	was, working := s.adopting[home]
+	next := lost
+	if was != nil {
+		next = func(worker string) bool { return was(worker) || lost(worker) }
 	}
-	if was := a.next; was == nil {
-		a.next = lost
-	} else {
-		a.next = func(worker string) bool { return was(worker) || lost(worker) }
-	}
+	s.adopting[home] = next
 	s.mu.Unlock()
+	if working {
+		return
+	}
+	s.begin(func(taking, ctx context.Context) {
+		for lost := s.adoptNext(home); lost != nil; lost = s.adoptNext(home) {
+			s.adopt(taking, ctx, home, lost)
+		}
+	})
 }
 
-// adoptNext ends an adoption if it returns nil.
-func (s *Service) adoptNext(home string, a *adoption) (lost func(worker string) bool) {
+// adoptNext returns whose turns of a home are to be taken up next, and notes the
+// end of that if they are nobody's.
+func (s *Service) adoptNext(home string) (lost func(worker string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lost, a.next = a.next, nil
-	if lost == nil {
+	if lost = s.adopting[home]; lost == nil {
 		delete(s.adopting, home)
+	} else {
+		s.adopting[home] = nil
 	}
 	return lost
 }

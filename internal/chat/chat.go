@@ -114,7 +114,7 @@ type Service struct {
 	lives    map[string]*Live
 	hands    map[Orphan]bool               // requests that are being served
 	serving  map[string]context.CancelFunc // homes whose turns are taken; it ends the taking
-	adopting map[string]*adoption          // by home
+	adopting map[string]func(string) bool  // homes that Adopt is at work on, and whose turns it takes up next
 	stopping bool
 	trash    map[Orphan]time.Time // since when this worker knows of what was put there
 
@@ -179,7 +179,7 @@ func New(opts Options) (*Service, error) {
 	}
 	s := &Service{
 		opts: opts, lg: opts.Logger.With("part", "chat"), bots: map[string]Bot{}, lives: map[string]*Live{}, hands: map[Orphan]bool{},
-		serving: map[string]context.CancelFunc{}, adopting: map[string]*adoption{}, trash: map[Orphan]time.Time{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
+		serving: map[string]context.CancelFunc{}, adopting: map[string]func(string) bool{}, trash: map[Orphan]time.Time{}, tails: map[string]chan struct{}{}, running: make(chan struct{}, opts.Running),
 	}
 	for _, b := range opts.Bots {
 		if _, twice := s.bots[b.ID]; twice || b.ID == "" {
