@@ -74,3 +74,8 @@ type Finding struct {
 	What    string `json:"what"`
 	Problem string `json:"problem,omitempty"` // what is wrong, and what to do; "" = it is well
 }
+
+// NoAccount is what a Checker finds of an account that it does not have.
+func NoAccount(name string) []Finding {
+	return []Finding{{What: "the account " + name, Problem: "there is no such account"}}
+}

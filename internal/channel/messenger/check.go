@@ -21,7 +21,7 @@ import (
 func (s *Server) Check(ctx context.Context, name, service string) []channel.Finding {
 	a := s.accounts[name]
 	if a == nil {
-		return []channel.Finding{{What: "the account " + name, Problem: "there is no such account"}}
+		return channel.NoAccount(name)
 	}
 	out := []channel.Finding{s.checkToken(ctx, a), s.checkWebhook(ctx, a, service)}
 	if !strings.HasPrefix(service, "https://") {

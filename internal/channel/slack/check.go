@@ -27,7 +27,7 @@ var scopes = []string{"app_mentions:read", "chat:write", "im:history"}
 func (s *Server) Check(ctx context.Context, name, service string) []channel.Finding {
 	acc := s.accounts[name]
 	if acc == nil {
-		return []channel.Finding{{What: "the account " + name, Problem: "there is no such account"}}
+		return channel.NoAccount(name)
 	}
 	token := channel.Finding{What: "the token, by Slack's auth.test"}
 	rights := channel.Finding{What: "what the token may do"}

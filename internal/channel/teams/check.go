@@ -17,7 +17,7 @@ import (
 func (s *Server) Check(ctx context.Context, name, service string) []channel.Finding {
 	a := s.accounts[name]
 	if a == nil {
-		return []channel.Finding{{What: "the account " + name, Problem: "there is no such account"}}
+		return channel.NoAccount(name)
 	}
 	login := channel.Finding{What: "a token from Microsoft's login"}
 	if _, err := a.access.get(ctx, ""); err != nil {

@@ -170,7 +170,7 @@ func retryAfter(resp *http.Response) time.Duration {
 func (s *Server) Check(ctx context.Context, name, service string) []channel.Finding {
 	a, ok := s.accounts[name]
 	if !ok {
-		return []channel.Finding{{What: "the account " + name, Problem: "there is no such account"}}
+		return channel.NoAccount(name)
 	}
 	body := []byte(`{"type":"ping"}`)
 	out := channel.Finding{What: "a signed ping to the program"}
