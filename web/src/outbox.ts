@@ -1,6 +1,8 @@
 // The outbox holds what the reader asked for until the node says that it is
 // durable. It lives in the browser's storage, so a closed tab loses nothing,
 // and every item keeps its Idempotency-Key for all tries, so none is doubled.
+// Each has a place of its own there: tabs write at the same time, and a list in
+// one place would lose what another tab has just put on it.
 import { ApiError } from "./api.ts";
 import { backoff } from "./sse.ts";
 import type { Attachment } from "./types.ts";
@@ -24,6 +26,7 @@ export type Item = {
   chosen?: { model: string; system: string; params: object }; // settings of a conversation that is to be made
   home?: string; // region that a conversation which is to be made belongs to, the same for all tries
   created: number;
+  rank?: number; // place among those that wait
   activity?: string; // id, once accepted
   answer?: string; // the turn, once accepted
   failed?: string; // in words; it waits for the reader
@@ -35,7 +38,7 @@ export type Luggage = { id: string; name: string; type: string; size: number; ki
 // Progress of an item in this tab; not kept. part: what of it is being sent.
 export type Progress = { sending: boolean; tries: number; next: number; why: string; part?: string };
 
-export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem">;
+export type Store = Pick<Storage, "getItem" | "setItem" | "removeItem" | "key" | "length">;
 
 export type OutboxOptions = {
   store: Store | null; // null: nothing outlives the page (storage refused)
@@ -53,53 +56,92 @@ export type OutboxOptions = {
 
 export class Outbox {
   private memory: Item[] = [];
+  private readonly unkept = new Map<string, Item>(); // that the storage did not take: full or forbidden
   private readonly progress = new Map<string, Progress>();
   private running = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private paused = false;
   private readonly slot: string;
-  stored: boolean; // false: the browser refuses to keep it
 
   constructor(private readonly o: OutboxOptions) {
     this.slot = o.slot ?? "parley.outbox.v1";
-    this.stored = o.store !== null;
+    this.split();
     this.memory = this.load();
+  }
+
+  // stored: false while something is held by this page alone.
+  get stored(): boolean {
+    return this.o.store !== null && this.unkept.size === 0;
   }
 
   private now(): number {
     return this.o.now?.() ?? Date.now();
   }
 
-  private load(): Item[] {
-    if (!this.o.store) return this.memory;
+  // split gives each item of a list that an earlier version kept its own place.
+  private split(): void {
     try {
-      const raw = this.o.store.getItem(this.slot);
-      if (raw === null) return [];
-      const list: unknown = JSON.parse(raw);
-      return Array.isArray(list) ? list.filter(valid) : [];
+      const list = this.o.store?.getItem(this.slot) ?? null;
+      if (list === null) return;
+      this.o.store?.removeItem(this.slot);
+      const items: unknown = JSON.parse(list);
+      if (Array.isArray(items)) items.filter(valid).forEach((i, n) => this.keep({ ...i, rank: n }));
     } catch {
-      return this.memory;
+      // foreign bytes
     }
   }
 
-  private save(items: Item[]): void {
-    this.memory = items;
-    if (this.o.store) {
-      try {
-        if (items.length === 0) this.o.store.removeItem(this.slot);
-        else this.o.store.setItem(this.slot, JSON.stringify(items));
-        this.stored = true;
-      } catch {
-        this.stored = false; // full or forbidden: this page still holds it
+  // load reads what all tabs wait for, oldest first.
+  private load(): Item[] {
+    const { store } = this.o;
+    const items = new Map<string, Item>();
+    try {
+      for (let n = 0; store && n < store.length; n++) {
+        const name = store.key(n);
+        if (!name?.startsWith(`${this.slot}/`)) continue;
+        const i = parsed(store.getItem(name));
+        if (i && name === this.place(i.key)) items.set(i.key, i);
       }
+    } catch {
+      for (const i of this.memory) items.set(i.key, i); // the storage is closed now
     }
-    this.o.onChange();
+    for (const i of this.unkept.values()) items.set(i.key, i);
+    return [...items.values()].sort((a, b) => (a.rank ?? 0) - (b.rank ?? 0) || a.created - b.created);
   }
 
-  // edit changes the list as it is in storage now: other tabs write it too.
+  private place(key: string): string {
+    return `${this.slot}/${key}`;
+  }
+
+  private keep(i: Item): void {
+    this.unkept.set(i.key, i);
+    try {
+      if (!this.o.store) return;
+      this.o.store.setItem(this.place(i.key), JSON.stringify(i));
+      this.unkept.delete(i.key);
+    } catch {
+      // this page still holds it
+    }
+  }
+
+  private drop(key: string): void {
+    this.unkept.delete(key);
+    try {
+      this.o.store?.removeItem(this.place(key));
+    } catch {
+      // nothing can be kept there either
+    }
+  }
+
+  // edit changes the list as it is in storage now: other tabs write it too. Only
+  // what the change touched is written.
   private edit(change: (items: Item[]) => Item[]): void {
-    const items = this.stored ? this.load() : this.memory;
-    this.save(change(items));
+    const before = this.load();
+    this.memory = change(before);
+    const left = new Set(this.memory.map((i) => i.key));
+    for (const i of before) if (!left.has(i.key)) this.drop(i.key);
+    for (const i of this.memory) if (this.unkept.has(i.key) || !before.includes(i)) this.keep(i);
+    this.o.onChange();
   }
 
   // items lists everything that waits, oldest first.
@@ -109,7 +151,7 @@ export class Outbox {
 
   // reread takes over what another tab wrote.
   reread(): void {
-    if (this.stored) this.memory = this.load();
+    this.memory = this.load();
     this.o.onChange();
     void this.flush();
   }
@@ -119,7 +161,7 @@ export class Outbox {
   }
 
   add(item: Item): void {
-    this.edit((items) => [...items, item]);
+    this.edit((items) => [...items, { ...item, rank: 1 + Math.max(0, ...items.map((i) => i.rank ?? 0)) }]);
     void this.flush();
   }
 
@@ -209,7 +251,7 @@ export class Outbox {
 
   // attempt makes one try and reports whether the item is out of the way.
   private async attempt(key: string): Promise<boolean> {
-    if (this.stored) this.memory = this.load(); // another tab may have been first
+    this.memory = this.load(); // another tab may have been first
     const item = this.memory.find((i) => i.key === key);
     if (!item || item.failed !== undefined || item.activity !== undefined || item.answer !== undefined) return true;
     const p = this.progress.get(key) ?? { sending: false, tries: 0, next: 0, why: "" };
@@ -260,6 +302,15 @@ export class Outbox {
 
 function placeOf(i: Item): string {
   return i.conversation || `draft ${i.draft}`;
+}
+
+function parsed(raw: string | null): Item | null {
+  try {
+    const v: unknown = JSON.parse(raw ?? "null");
+    return valid(v) ? v : null;
+  } catch {
+    return null; // foreign bytes
+  }
 }
 
 function valid(v: unknown): v is Item {

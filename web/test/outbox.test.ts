@@ -12,6 +12,24 @@ class Memory implements Store {
     this.map.set(k, v);
   };
   removeItem = (k: string): void => void this.map.delete(k);
+  key = (n: number): string | null => [...this.map.keys()][n] ?? null;
+  get length(): number {
+    return this.map.size;
+  }
+}
+
+// Late is the storage as a tab sees it: its own writes at once, those of other
+// tabs when the browser gets round to telling it. The last write of a place wins.
+class Late extends Memory {
+  constructor(private readonly journal: [string, string | null][]) {
+    super();
+    this.setItem = (k, v) => void (this.map.set(k, v), journal.push([k, v]));
+    this.removeItem = (k) => void (this.map.delete(k), journal.push([k, null]));
+  }
+  hear(): void {
+    this.map.clear();
+    for (const [k, v] of this.journal) v === null ? this.map.delete(k) : this.map.set(k, v);
+  }
 }
 
 const item = (key: string, more: Partial<Item> = {}): Item => ({
@@ -149,10 +167,47 @@ test("a full storage loses nothing while the page lives", async () => {
   assert.equal(w.accepted.get("k1")!.text, "k1");
 });
 
+test("two tabs that write at the same time lose nothing of each other", async () => {
+  const w = new World();
+  const journal: [string, string | null][] = [];
+  const stores = [new Late(journal), new Late(journal)];
+  let last: Promise<unknown> = Promise.resolve();
+  const lock = <T>(work: () => Promise<T>): Promise<T> => {
+    const mine = last.then(work);
+    last = mine.catch(() => {});
+    return mine;
+  };
+  const tabs = stores.map((store) => w.box({ store, lock }));
+  for (let n = 0; n < 5; n++) {
+    tabs.forEach((tab, t) => tab.add(item(`tab${t} ${n}`))); // neither has heard of the other's
+    if (n % 2 === 1) stores.forEach((s, t) => (s.hear(), tabs[t]!.reread()));
+  }
+  await until(() => w.accepted.size === 10);
+  for (const t of [0, 1]) {
+    const mine = [...w.accepted.keys()].filter((k) => k.startsWith(`tab${t}`));
+    assert.deepEqual(mine, [0, 1, 2, 3, 4].map((n) => `tab${t} ${n}`), "in the order of its tab");
+  }
+  await until(() => tabs.every((tab, t) => (stores[t]!.hear(), tab.reread(), tab.items().every((i) => i.activity !== undefined))));
+  for (const k of w.accepted.keys()) tabs.forEach((tab) => tab.settle(k));
+  stores.forEach((s) => s.hear());
+  assert.deepEqual(stores.map((s) => s.map.size), [0, 0]);
+});
+
+test("what an earlier version kept in one list goes out, in its order", async () => {
+  const w = new World();
+  w.store.map.set("parley.outbox.v1", JSON.stringify([item("b"), item("a"), item("c")]));
+  const box = w.box();
+  assert.deepEqual(box.items().map((i) => i.key), ["b", "a", "c"]);
+  assert.equal(w.store.map.has("parley.outbox.v1"), false);
+  await box.flush();
+  assert.deepEqual(w.calls, ["b", "a", "c"]);
+});
+
 test("foreign bytes in the storage are no outbox", () => {
   for (const raw of ["{", "null", "7", '{"a":1}', '[null,1,{"key":1},{"key":"k"}]']) {
     const w = new World();
     w.store.map.set("parley.outbox.v1", raw);
+    w.store.map.set("parley.outbox.v1/k", raw);
     assert.deepEqual(w.box().items(), [], raw);
   }
 });

@@ -328,7 +328,7 @@ export class Chat {
         if (this.shown) this.attend();
       }
     }
-    if (key === null || key === this.slots.outbox) {
+    if (key === null || key.startsWith(this.slots.outbox)) {
       this.outbox.reread();
       const made = this.outbox.items().find((i) => i.draft === this.talk.draft && i.conversation !== "");
       if (made) this.created(made.draft, made.conversation);
