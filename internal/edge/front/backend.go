@@ -59,10 +59,12 @@ func (b *backend) resting() bool {
 }
 
 // check measures a region until ctx ends. While what it sees differs from what
-// the edge believes it looks again soon, so that hysteresis costs little time.
+// the edge believes it looks again soon, so that hysteresis costs little time,
+// and what has just been silent for ProbeTimeout is given half of it then.
 func (f *Front) check(ctx context.Context, b *backend) {
 	next := time.NewTimer(0)
 	defer next.Stop()
+	limit := f.opts.ProbeTimeout
 	for {
 		select {
 		case <-next.C:
@@ -71,13 +73,17 @@ func (f *Front) check(ctx context.Context, b *backend) {
 			return
 		}
 		began := time.Now()
-		err := f.probe(ctx, b)
+		err := f.probe(ctx, b, limit)
 		if ctx.Err() != nil {
 			return
 		}
 		f.opts.Observer.Probed(b.name, err == nil, time.Since(began))
 		live := f.opts.Edge.Observe(b.name, edge.Ready, err, time.Now())
 		wait := f.opts.Interval
+		limit = f.opts.ProbeTimeout
+		if live && err != nil {
+			limit /= 2
+		}
 		if live != (err == nil) {
 			wait /= 10
 		}
@@ -85,8 +91,8 @@ func (f *Front) check(ctx context.Context, b *backend) {
 	}
 }
 
-func (f *Front) probe(ctx context.Context, b *backend) error {
-	ctx, cancel := context.WithTimeout(ctx, f.opts.ProbeTimeout)
+func (f *Front) probe(ctx context.Context, b *backend, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.scheme+"://"+b.host+"/readyz", nil)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/parleyhq/parley/internal/edge"
@@ -594,4 +595,33 @@ func TestClientLeaves(t *testing.T) {
 	if n := rig.backends[0].failures.Load(); n != 0 {
 		t.Error("the region was blamed for the client's leaving")
 	}
+}
+
+// A region that is silent is given its time once, and half of it when it is
+// asked again: that long its users wait.
+func TestSilentRegionIsLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, err := New(Options{Edge: newEdge(t, "http://hangs.test", "http://b.test")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.via.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			mine, theirs := net.Pipe()
+			go io.Copy(io.Discard, theirs) //nolint:errcheck // until it is closed
+			return mine, nil
+		}
+		for _, b := range f.backends {
+			f.opts.Edge.Observe(b.name, edge.Ready, nil, time.Now())
+		}
+		began, changed := time.Now(), f.opts.Edge.Changed()
+		ctx, cancel := context.WithCancel(t.Context())
+		var checks sync.WaitGroup
+		checks.Go(func() { f.check(ctx, f.backends[0]) })
+		<-changed
+		if took := time.Since(began); f.opts.Edge.Live(0) || took != 1550*time.Millisecond {
+			t.Errorf("live: %v after %v, want it left after 1.55s", f.opts.Edge.Live(0), took)
+		}
+		cancel()
+		checks.Wait()
+	})
 }
