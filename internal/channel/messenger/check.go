@@ -1,13 +1,11 @@
 package messenger
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,26 +42,11 @@ func (s *Server) checkToken(ctx context.Context, a *account) channel.Finding {
 }
 
 func (s *Server) checkWebhook(ctx context.Context, a *account, service string) channel.Finding {
-	at := service + Base + "/" + a.Name
-	f := channel.Finding{What: "a signed delivery comes in by " + at}
 	body := []byte(`{"object":"page","entry":[]}`)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(body))
-	if err != nil {
-		f.Problem = "channels.service is no address"
-		return f
-	}
 	m := hmac.New(sha256.New, []byte(a.AppSecret.Reveal()))
 	m.Write(body)
-	r.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(m.Sum(nil)))
-	resp, err := s.client.Do(r)
-	if err != nil {
-		f.Problem = "this address can't be reached from here: is channels.service the edge's?"
-		return f
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	if err != nil || resp.StatusCode != http.StatusOK || string(answer) != received {
-		f.Problem = fmt.Sprintf("somebody else answered there, with status %d", resp.StatusCode)
-	}
-	return f
+	header := http.Header{"X-Hub-Signature-256": {"sha256=" + hex.EncodeToString(m.Sum(nil))}}
+	return channel.Knock(ctx, s.client, "a signed delivery comes in by", service+Base+"/"+a.Name, header, body, func(status int, answer []byte) bool {
+		return status == http.StatusOK && string(answer) == received
+	})
 }

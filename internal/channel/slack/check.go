@@ -1,7 +1,6 @@
 package slack
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -9,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -55,30 +53,18 @@ func (s *Server) Check(ctx context.Context, name, service string) []channel.Find
 
 // ping asks this service as Slack does when the app's address is set up.
 func (s *Server) ping(ctx context.Context, acc *account, service string) channel.Finding {
-	f := channel.Finding{What: "a signed url_verification in by " + service + Base + acc.Name + "/events"}
 	challenge := rand.Text()
 	body := []byte(`{"type":"url_verification","challenge":"` + challenge + `"}`)
 	at := strconv.FormatInt(time.Now().Unix(), 10)
 	m := hmac.New(sha256.New, []byte(acc.Signing.Reveal()))
 	_, _ = fmt.Fprintf(m, "v0:%s:%s", at, body)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, service+Base+acc.Name+"/events", bytes.NewReader(body))
-	if err != nil {
-		f.Problem = "this is no address: set channels.service to that of the edge"
-		return f
+	header := http.Header{
+		"Content-Type":              {"application/json"},
+		"X-Slack-Request-Timestamp": {at},
+		"X-Slack-Signature":         {"v0=" + hex.EncodeToString(m.Sum(nil))},
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-Slack-Request-Timestamp", at)
-	r.Header.Set("X-Slack-Signature", "v0="+hex.EncodeToString(m.Sum(nil)))
-	resp, err := s.caller.Do(r)
-	if err != nil {
-		f.Problem = "nobody answers there: Slack does not get through either"
-		return f
-	}
-	defer func() { _ = resp.Body.Close() }()
-	var back struct{ Challenge string }
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(b, &back) != nil || back.Challenge != challenge {
-		f.Problem = fmt.Sprintf("status %d, and not from this channel: does the address lead to this service?", resp.StatusCode)
-	}
-	return f
+	return channel.Knock(ctx, s.caller, "a signed url_verification in by", service+Base+acc.Name+"/events", header, body, func(status int, answer []byte) bool {
+		var back struct{ Challenge string }
+		return status == http.StatusOK && json.Unmarshal(answer, &back) == nil && back.Challenge == challenge
+	})
 }

@@ -3,7 +3,6 @@ package teams
 import (
 	"bytes"
 	"context"
-	"io"
 	"net/http"
 	"strings"
 
@@ -33,23 +32,10 @@ func (s *Server) Check(ctx context.Context, name, service string) []channel.Find
 // knock asks the address that Microsoft sends to for what it must refuse: nobody
 // but Microsoft can make a token for it.
 func (s *Server) knock(ctx context.Context, at string) channel.Finding {
-	f := channel.Finding{What: "the messaging endpoint " + at}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, at, strings.NewReader("{}"))
-	if err != nil {
-		f.Problem = "channels.service is no address"
-		return f
-	}
-	resp, err := s.client.Do(r)
-	if err != nil {
-		f.Problem = "this address can't be reached from here: is channels.service the edge's?"
-		return f
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	switch {
-	case resp.StatusCode != http.StatusUnauthorized || !bytes.Contains(answer, []byte("Microsoft Teams")):
-		f.Problem = "somebody else answers there (status " + resp.Status + ")"
-	case !strings.HasPrefix(at, "https:"):
+	f := channel.Knock(ctx, s.client, "the messaging endpoint", at, http.Header{}, []byte("{}"), func(status int, answer []byte) bool {
+		return status == http.StatusUnauthorized && bytes.Contains(answer, []byte("Microsoft Teams"))
+	})
+	if f.Problem == "" && !strings.HasPrefix(at, "https:") {
 		f.Problem = "it answers, but Microsoft sends to https addresses only: set channels.service to the one that Azure has"
 	}
 	return f

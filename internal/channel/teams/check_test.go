@@ -42,7 +42,7 @@ func TestCheck(t *testing.T) {
 	ms.silent = true
 	wrong, _ := open(t, ms, func(o *Options) { o.Accounts[0].Secret = secret.New("wrong") })
 	plain.Close()
-	if got := problems(wrong, "shop", plain.URL); strings.Count(got, ";;") != 0 || !strings.Contains(got, "value, not its id") || !strings.Contains(got, "keys can't be read") || !strings.Contains(got, "can't be reached") {
+	if got := problems(wrong, "shop", plain.URL); strings.Count(got, ";;") != 0 || !strings.Contains(got, "value, not its id") || !strings.Contains(got, "keys can't be read") || !strings.Contains(got, "nobody answers") {
 		t.Errorf("%q", got)
 	}
 }

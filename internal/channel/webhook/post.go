@@ -182,23 +182,10 @@ func (s *Server) Check(ctx context.Context, name, service string) []channel.Find
 
 // ping comes in by the address of all regions, as a program's deliveries do.
 func (s *Server) ping(ctx context.Context, a *account, service string, body []byte) channel.Finding {
-	f := channel.Finding{What: "a signed ping in by " + service + Base + a.Name}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, service+Base+a.Name, bytes.NewReader(body))
-	if err != nil {
-		f.Problem = "channels.service is no address"
-		return f
-	}
-	sign(r.Header, body, a.keys, "ping", s.opts.Now())
+	header := http.Header{}
+	sign(header, body, a.keys, "ping", s.opts.Now())
 	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(r)
-	if err != nil {
-		f.Problem = "this address can't be reached from here: is channels.service the edge's?"
-		return f
-	}
-	defer func() { _ = resp.Body.Close() }()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	if resp.StatusCode != http.StatusOK || !bytes.Contains(answer, []byte(`"pong"`)) {
-		f.Problem = "somebody else answered there, with status " + strconv.Itoa(resp.StatusCode)
-	}
-	return f
+	return channel.Knock(ctx, client, "a signed ping in by", service+Base+a.Name, header, body, func(status int, answer []byte) bool {
+		return status == http.StatusOK && bytes.Contains(answer, []byte(`"pong"`))
+	})
 }
