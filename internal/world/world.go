@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -187,8 +188,11 @@ func (w *World) place() error {
 	return nil
 }
 
-// freePorts finds loopback addresses that nobody listens on now.
+// freePorts finds loopback addresses that nobody listens on now. They are below
+// those that systems give to outgoing connections: one of these could have the
+// port of a region that is down when it comes back.
 func freePorts(count int) ([]string, error) {
+	const low, high = 20000, 32768
 	var (
 		out  []string
 		held []net.Listener
@@ -198,12 +202,14 @@ func freePorts(count int) ([]string, error) {
 			_ = l.Close()
 		}
 	}()
-	for range count {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 0; len(out) < count; tries++ {
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low)))
+		switch {
+		case err == nil:
+			held, out = append(held, l), append(out, l.Addr().String())
+		case tries > 100:
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		held, out = append(held, l), append(out, l.Addr().String())
 	}
 	return out, nil
 }

@@ -24,13 +24,18 @@ export async function until(what, f, ms = 30_000) {
   throw new Error(`waited ${ms} ms in vain: ${what}`);
 }
 
-export const freePort = () =>
-  new Promise((done) => {
-    const s = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = s.address();
-      s.close(() => done(port));
-    });
-  });
+// freePort finds a port that nobody listens on now, below those of outgoing
+// connections: one of these could have it while the node that it is for is dead.
+export async function freePort() {
+  for (;;) {
+    const port = 20000 + Math.floor(Math.random() * 12768);
+    const s = createServer();
+    const free = await new Promise((done) => s.once("error", () => done(false)).listen(port, "127.0.0.1", () => done(true)));
+    if (!free) continue;
+    await new Promise((done) => s.close(done));
+    return port;
+  }
+}
 
 // Node is a parley process that keeps port and data over its deaths.
 export class Node {
@@ -55,7 +60,13 @@ export class Node {
     this.gone = new Promise((r) => this.process.once("exit", r));
   }
   async ready() {
-    await until(`${this.url} is ready`, () => fetch(this.url + "/readyz").then((r) => r.ok, () => false));
+    const said = () => readFileSync(join(this.dir, "log"), "utf8").slice(-4000);
+    await until(`${this.url} is ready`, () => {
+      if (this.process.exitCode !== null) throw new Error(`the node ended: ${said()}`);
+      return fetch(this.url + "/readyz").then((r) => r.ok, () => false);
+    }, 60_000).catch((err) => {
+      throw new Error(`${err.message}\n${said()}`);
+    });
     return this;
   }
   async kill() {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -81,12 +80,7 @@ func TestEnginesBreakOneAfterAnother(t *testing.T) {
 	var cfg strings.Builder
 	cfg.WriteString("engines:\n")
 	for i := range 4 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := &oneEngine{addr: l.Addr().String()}
-		_ = l.Close()
+		e := &oneEngine{addr: freeAddr(t)}
 		e.start(t)
 		t.Cleanup(e.kill)
 		engines = append(engines, e)

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -114,12 +113,7 @@ func (w *words) Reset() {
 
 func newNode(t *testing.T, env ...string) *node {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
+	addr := freeAddr(t)
 	n := &node{t: t, url: "http://" + addr, dir: t.TempDir(), log: &words{}}
 	n.env = append(os.Environ(), "PARLEY_LISTEN="+addr, "PARLEY_DATA="+n.dir, "PARLEY_LOG_LEVEL=warn", "CI=true")
 	n.env = append(n.env, env...)

@@ -18,12 +18,17 @@ export function binary(tmp) {
   return out;
 }
 
+// freePort finds a port that nobody listens on now, below those of outgoing
+// connections: one of these could have it while the node that it is for is dead.
 export async function freePort() {
-  const s = createServer();
-  await new Promise((done) => s.listen(0, "127.0.0.1", done));
-  const { port } = s.address();
-  await new Promise((done) => s.close(done));
-  return port;
+  for (;;) {
+    const port = 20000 + Math.floor(Math.random() * 12768);
+    const s = createServer();
+    const free = await new Promise((done) => s.once("error", () => done(false)).listen(port, "127.0.0.1", () => done(true)));
+    if (!free) continue;
+    await new Promise((done) => s.close(done));
+    return port;
+  }
 }
 
 export class Node {
