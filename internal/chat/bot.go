@@ -95,7 +95,7 @@ func (a *attempt) deliver(ctx context.Context) (goesOn, over bool, wait time.Dur
 		over, wait, err = a.end(ctx, event.Failed, "", lm.Result{}, err)
 		return false, over, wait, err
 	}
-	a.hear(ctx)
+	a.s.hear(ctx, a.l, event.In) // it may have told another region
 	text, left := a.after()
 	if left {
 		a.away = false
@@ -256,13 +256,13 @@ func (a *attempt) delivery() (d Delivery, err error) {
 	return d, err
 }
 
-// hear waits until this node has what the bot said elsewhere, too: it may have
-// told another region.
-func (a *attempt) hear(ctx context.Context) {
+// hear waits until this node has what a conversation holds of a class by now. What
+// does not come in time is shown when it comes.
+func (s *Service) hear(ctx context.Context, l *Live, class event.Class) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if last, err := a.s.opts.Log.LastIn(ctx, a.l.id); err == nil {
-		_ = a.l.Wait(ctx, last) // what comes later still is shown, and passes nothing on
+	if last, err := s.opts.Log.LastOf(ctx, l.id, class); err == nil {
+		_ = l.Wait(ctx, last)
 	}
 }
 
@@ -550,6 +550,9 @@ func (s *Service) Party(ctx context.Context, conv string, bots []string) (int, e
 		return 0, err
 	}
 	defer l.Close()
+	if len(bots) > 1 {
+		s.hear(ctx, l, event.Out) // to whom the last one was given, too
+	}
 	heard, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	found := -1

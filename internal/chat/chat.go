@@ -24,7 +24,7 @@ type Log interface {
 	StreamOf(conversation string) string
 	Streams(ctx context.Context) ([]string, error)
 	Last(ctx context.Context, stream string) (uint64, error)
-	LastIn(ctx context.Context, conversation string) (uint64, error)
+	LastOf(ctx context.Context, conversation string, class event.Class) (uint64, error)
 	Append(ctx context.Context, a event.Append) (event.Receipt, error)
 	AppendAsync(a event.Append) (sum uint64, wait func(context.Context) (event.Receipt, error), err error)
 	Read(ctx context.Context, conversation string, after uint64, each func(event.Entry) error) error

@@ -78,7 +78,7 @@ func (s *Service) homeOf(ctx context.Context, owner, key string, homes []string)
 		if _, ok := s.tails[s.opts.Log.StreamOf(id)]; !ok {
 			continue
 		}
-		seq, err := s.opts.Log.LastIn(ctx, id)
+		seq, err := s.opts.Log.LastOf(ctx, id, event.In)
 		if err != nil || seq > 0 {
 			return home, err
 		}

@@ -87,7 +87,7 @@ func (s *Service) Shared(ctx context.Context, link string) (*Live, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	last, err := s.opts.Log.LastIn(ctx, id)
+	last, err := s.opts.Log.LastOf(ctx, id, event.In)
 	if err != nil {
 		return nil, err
 	}

@@ -46,16 +46,16 @@ func (l *Log) Last(ctx context.Context, stream string) (uint64, error) {
 	return s.CachedInfo().State.LastSeq, nil
 }
 
-// LastIn returns the newest entry of class In of a conversation as the stream's
+// LastOf returns the newest entry of a class of a conversation as the stream's
 // leader knows it, whatever has come here; 0 = there is none. Without a leader
 // it fails.
-func (l *Log) LastIn(ctx context.Context, conversation string) (uint64, error) {
+func (l *Log) LastOf(ctx context.Context, conversation string, class event.Class) (uint64, error) {
 	if !event.ValidConversation(conversation) {
 		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	seq, _, err := l.newest(ctx, l.StreamOf(conversation), subject(conversation, event.In))
+	seq, _, err := l.newest(ctx, l.StreamOf(conversation), subject(conversation, class))
 	if err != nil {
 		return 0, readFault(err)
 	}
