@@ -268,17 +268,18 @@ type Values interface {
 // makes it.
 func Secret(ctx context.Context, v Values) ([]byte, error) {
 	const key = "auth.cookie-secret"
-	b, err := v.Get(ctx, key)
-	if fault.Is(err, fault.NotFound) {
+	for try := 0; ; try++ {
+		b, err := v.Get(ctx, key)
+		if err == nil {
+			return hex.DecodeString(string(b))
+		}
+		if !fault.Is(err, fault.NotFound) || try == 5 {
+			return nil, err
+		}
 		fresh := make([]byte, 32)
 		_, _ = rand.Read(fresh) // never fails
 		if err := v.Create(ctx, key, []byte(hex.EncodeToString(fresh))); err != nil && !fault.Is(err, fault.Conflict) {
 			return nil, err
 		}
-		b, err = v.Get(ctx, key)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return hex.DecodeString(string(b))
 }

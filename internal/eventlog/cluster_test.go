@@ -222,6 +222,7 @@ func TestRegions(t *testing.T) {
 		{"every region sees one order", oneOrder},
 		{"guards", guardsOverRegions},
 		{"values", func(t *testing.T, w *world) { replaced(t, w.logs[korea], w.logs[singapore]) }},
+		{"values that several write first", func(t *testing.T, w *world) { contended(t, w.logs[korea], w.logs[korea]) }},
 		{"a pipeline keeps its order", pipeline},
 		{"leader dies", leaderDies},
 		{"leases of a dead region", leasesElsewhere},

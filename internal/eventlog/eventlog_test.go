@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -442,5 +445,38 @@ func replaced(t *testing.T, l, other *eventlog.Log) {
 	}
 	if got, err := l.Get(ctx, "shared"); err != nil || string(got) != "anew" {
 		t.Errorf("get: %q %v", got, err)
+	}
+}
+
+// contended writes values by both nodes at once: one of them is first, and the
+// other one reads what that one wrote as soon as it is refused.
+func contended(t *testing.T, nodes ...*eventlog.Log) {
+	t.Helper()
+	for i := range 30 {
+		key := fmt.Sprintf("contended.%d", i)
+		var (
+			wg    sync.WaitGroup
+			wrote atomic.Int32
+			got   = make([]string, len(nodes))
+		)
+		for n, l := range nodes {
+			wg.Go(func() {
+				err := l.Create(t.Context(), key, fmt.Append(nil, n))
+				if err == nil {
+					wrote.Add(1)
+				} else if !fault.Is(err, fault.Conflict) {
+					t.Errorf("create: %v", err)
+				}
+				value, err := l.Get(t.Context(), key)
+				if err != nil {
+					t.Errorf("%s, to node %d which was first or refused: %v", key, n, err)
+				}
+				got[n] = string(value)
+			})
+		}
+		wg.Wait()
+		if n := wrote.Load(); n != 1 || got[0] != got[1] {
+			t.Errorf("%s: %d were the first; the values are %q", key, n, got)
+		}
 	}
 }

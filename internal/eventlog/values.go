@@ -79,17 +79,18 @@ func removed(headers []byte) bool {
 	return err == nil && h.Get("KV-Operation") != ""
 }
 
-// Create writes a value unless there is one: then Conflict.
+// Create writes a value unless there is one: then Conflict, and Load has it.
 func (l *Log) Create(ctx context.Context, key string, value []byte) error {
-	return l.write(key, func() error {
+	return l.write(ctx, key, 0, func() error {
 		_, err := l.kv.Create(ctx, key, value)
 		return err
 	})
 }
 
-// Replace writes a value if the one there has this revision, else Conflict.
+// Replace writes a value if the one there has this revision: else Conflict, and
+// Load has another one.
 func (l *Log) Replace(ctx context.Context, key string, value []byte, revision uint64) error {
-	return l.write(key, func() error {
+	return l.write(ctx, key, revision, func() error {
 		_, err := l.kv.Update(ctx, key, value, revision)
 		return err
 	})
@@ -97,7 +98,7 @@ func (l *Log) Replace(ctx context.Context, key string, value []byte, revision ui
 
 // Remove removes a value. One that is not there is no error.
 func (l *Log) Remove(ctx context.Context, key string) error {
-	return l.write(key, func() error { return l.kv.Purge(ctx, key) })
+	return l.write(ctx, key, 0, func() error { return l.kv.Purge(ctx, key) })
 }
 
 // List returns the keys that begin with below and a dot.
@@ -117,7 +118,7 @@ func (l *Log) List(ctx context.Context, below string) ([]string, error) {
 	return out, ctx.Err()
 }
 
-func (l *Log) write(key string, do func() error) error {
+func (l *Log) write(ctx context.Context, key string, revision uint64, do func() error) error {
 	if err := l.member(); err != nil {
 		return err
 	}
@@ -133,7 +134,26 @@ func (l *Log) write(key string, do func() error) error {
 	}
 	known := appendFault(err)
 	if errors.Is(err, jetstream.ErrKeyExists) || fault.Is(known, fault.Conflict) {
+		if l.cluster != nil {
+			l.settled(ctx, key, revision)
+		}
 		return fault.Wrap(err, fault.Conflict, "%q was written by somebody else", key)
 	}
 	return known
+}
+
+// settled waits until a value is another one than that of a revision. A leader
+// refuses a write because of another one that it has not finished: who reads
+// then would still see what was there before both.
+func (l *Log) settled(ctx context.Context, key string, revision uint64) {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	for {
+		if _, now, err := l.Load(ctx, key); err == nil && now != revision || fault.Is(err, fault.NotFound) && revision != 0 {
+			return
+		}
+		if pause.For(ctx, 10*time.Millisecond) != nil {
+			return // that one was lost: who asks anew may be the first
+		}
+	}
 }

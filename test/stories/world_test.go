@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,12 +44,14 @@ type place struct {
 
 func (p *place) url() string { return "http://" + p.addr }
 
+var lastPort atomic.Int32
+
 // freeAddr finds an address that nobody listens on now, below those of outgoing
 // connections: one of these could have it while the node that it is for is dead.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12768)))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+(os.Getpid()*61+int(lastPort.Add(1)))%12768))
 		if err == nil {
 			defer l.Close()
 			return l.Addr().String()

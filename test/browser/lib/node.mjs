@@ -18,11 +18,13 @@ export function binary(tmp) {
   return out;
 }
 
+let last = process.pid * 61;
+
 // freePort finds a port that nobody listens on now, below those of outgoing
 // connections: one of these could have it while the node that it is for is dead.
 export async function freePort() {
   for (;;) {
-    const port = 20000 + Math.floor(Math.random() * 12768);
+    const port = 20000 + (++last % 12768);
     const s = createServer();
     const free = await new Promise((done) => s.once("error", () => done(false)).listen(port, "127.0.0.1", () => done(true)));
     if (!free) continue;
