@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parleyhq/parley/client"
@@ -164,27 +165,44 @@ func (d *Drill) judge(ctx context.Context, took time.Duration) (Report, error) {
 	return r, nil
 }
 
+// readers is how many conversations of a region are read at a time.
+const readers = 8
+
 func read(ctx context.Context, address string, talks []*talk) ([]Held, error) {
 	c, err := client.New(client.Options{BaseURLs: []string{address}})
 	if err != nil {
 		return nil, err
 	}
-	out := make([]Held, 0, len(talks))
-	for _, t := range talks {
-		acts, err := c.Activities(ctx, t.conv)
-		if err != nil {
-			return nil, err
-		}
-		v := Held{Texts: map[string]int{}, Answers: map[string]string{}}
-		for _, a := range acts {
-			v.Order = append(v.Order, a.ID)
-			if a.FromBot() {
-				v.Answers[a.ID] = a.Text
-			} else {
-				v.Texts[a.Text]++
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := make([]Held, len(talks))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range readers {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(talks); i = next.Add(1) - 1 {
+				acts, err := c.Activities(ctx, talks[i].conv)
+				if err != nil {
+					cancel(err)
+					return
+				}
+				out[i] = held(acts)
 			}
-		}
-		out = append(out, v)
+		})
 	}
-	return out, nil
+	wg.Wait()
+	return out, context.Cause(ctx)
+}
+
+func held(acts []client.Activity) Held {
+	v := Held{Texts: map[string]int{}, Answers: map[string]string{}}
+	for _, a := range acts {
+		v.Order = append(v.Order, a.ID)
+		if a.FromBot() {
+			v.Answers[a.ID] = a.Text
+		} else {
+			v.Texts[a.Text]++
+		}
+	}
+	return v
 }
