@@ -107,3 +107,19 @@ func TestParseFaults(t *testing.T) {
 		t.Error("an unknown fault was taken")
 	}
 }
+
+func TestReigns(t *testing.T) {
+	all := reigns{}
+	for i, look := range []struct {
+		leads string
+		count int
+	}{{"a", 0}, {"a", 0}, {"", 0}, {"", 0}, {"a", 0}, {"", 0}, {"b", 1}, {"b", 0}, {"", 0}, {"", 0}, {"", 1}, {"", 0}, {"b", 1}, {"a", 1}} {
+		now := map[string]string{}
+		if look.leads != "" {
+			now["home"] = look.leads
+		}
+		if got := all.look(now); len(got) != look.count {
+			t.Errorf("look %d, %q: %q", i, look.leads, got)
+		}
+	}
+}
