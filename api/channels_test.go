@@ -80,7 +80,7 @@ func (k *kiosk) say(t *testing.T, base, body string) {
 func channels(t *testing.T, c *caller, k *kiosk) {
 	t.Helper()
 	const base = "/api/v1/channels"
-	if got := c.ok(200, "GET", base, ""); got.text("accounts.1.account") != "kiosk" || got.text("service") == "" {
+	if got := c.ok(200, "GET", base, ""); got.text("accounts.2.account") != "kiosk" || got.text("service") == "" {
 		t.Errorf("%s", got.body)
 	}
 	check := base + "/webhook/accounts/kiosk/check"

@@ -28,7 +28,7 @@ func TestRoutes(t *testing.T) {
 			described = append(described, method+" "+path)
 		}
 	}
-	registered := slices.Concat(muxPatterns(t, "../internal/api"), muxPatterns(t, "../internal/channel/directline"), muxPatterns(t, "../internal/channel/connector"), muxPatterns(t, "../internal/channel/messenger"), gatewayRoutes(t))
+	registered := slices.Concat(muxPatterns(t, "../internal/api"), muxPatterns(t, "../internal/channel/directline"), muxPatterns(t, "../internal/channel/connector"), muxPatterns(t, "../internal/channel/messenger"), muxPatterns(t, "../internal/channel/telegram"), gatewayRoutes(t))
 	slices.Sort(described)
 	slices.Sort(registered)
 	if d := cmp.Diff(registered, described); d != "" {

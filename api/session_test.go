@@ -32,6 +32,7 @@ channels:
   webhook: [` + kiosk.settings() + `]
   directline: [{name: bots, secret: ` + botSite + `, bot: shop}]
   messenger: [{name: shop, page: "1", token: ` + metaSecret + `, app_secret: ` + metaSecret + `, verify_token: ` + metaSecret + `, graph: "http://127.0.0.1:9/v25.0"}]
+  telegram: [{name: shop, token: "7000001:` + hookSecret + `", secret: ` + hookSecret + `, api: "http://127.0.0.1:9"}]
 understanding:
   - {name: cityguide, model: ` + absolute(t, "../examples/nlu/cityguide") + `, bots: [slow], collect: true}
 `
@@ -52,6 +53,7 @@ understanding:
 	connector(t, open)
 	channels(t, open, kiosk)
 	messenger(t, open)
+	telegram(t, open)
 	guests(t, open)
 
 	if missing := j.unseen(promised); len(missing) > 0 {

@@ -78,6 +78,7 @@ type App struct {
 	keys          *connector.Keys         // for them; nil if there are none
 	outlet        *channel.Outlet         // for channels that have to be called
 	doors         map[string]http.Handler // what those send, by path
+	runners       []runner                // those that fetch it
 
 	stopping atomic.Bool // this node goes
 	away     atomic.Bool // it was taken out of service
@@ -363,6 +364,7 @@ func (a *App) startChat(ctx context.Context) error {
 		return err
 	}
 	a.onStop("chat", func(ctx context.Context) error { svc.Stop(ctx); return nil })
+	a.runCalled()
 	return nil
 }
 

@@ -2,17 +2,20 @@ package app
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/messenger"
 	"github.com/parleyhq/parley/internal/channel/slack"
 	"github.com/parleyhq/parley/internal/channel/teams"
+	"github.com/parleyhq/parley/internal/channel/telegram"
 	"github.com/parleyhq/parley/internal/channel/webhook"
 	"github.com/parleyhq/parley/internal/config"
 )
@@ -38,6 +41,7 @@ func (a *App) calledChannels() []called {
 		{slack.Name, slack.Base, names(a.cfg.Slack, func(x config.Slack) string { return x.Name }), a.slack},
 		{teams.Name, teams.Base, names(a.cfg.Teams, func(t config.Teams) string { return t.Name }), a.teams},
 		{messenger.Name, messenger.Base, names(a.cfg.Messenger, func(m config.Messenger) string { return m.Name }), a.messenger},
+		{telegram.Name, telegram.Base, names(a.cfg.Telegram, func(t config.Telegram) string { return t.Name }), a.telegram},
 	}
 }
 
@@ -66,8 +70,28 @@ func (a *App) openCalled() error {
 		}
 		a.outlet.Add(desk, server, c.accounts...)
 		a.doors[strings.TrimSuffix(c.path, "/")+"/"] = server
+		if r, ok := server.(runner); ok {
+			a.runners = append(a.runners, r)
+		}
 	}
 	return nil
+}
+
+// runner is a channel that fetches what people say.
+type runner interface{ Run(ctx context.Context) }
+
+// runCalled has them fetch, while the chat runs.
+func (a *App) runCalled() {
+	run, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, r := range a.runners {
+		all.Go(func() { r.Run(run) })
+	}
+	a.onStop("channels", func(context.Context) error {
+		cancel()
+		all.Wait()
+		return nil
+	})
 }
 
 // letIn lets in what channels send that have to be called.
@@ -128,4 +152,14 @@ func (a *App) slack(desk *channel.Desk) (carrier, error) {
 		o.Accounts = append(o.Accounts, slack.Account{Name: x.Name, Team: x.Team, Signing: x.Signing, Token: x.Token, Bot: x.Bot})
 	}
 	return slack.New(o)
+}
+
+func (a *App) telegram(desk *channel.Desk) (carrier, error) {
+	o := telegram.Options{Desk: desk, Service: a.cfg.Service, MaxFile: a.cfg.Limits.File, Logger: a.lg}
+	for _, t := range a.cfg.Telegram {
+		o.Accounts = append(o.Accounts, telegram.Account{
+			Name: t.Name, Bot: cmp.Or(t.Bot, a.cfg.Bots[0].ID), Token: t.Token, Secret: t.Secret, Greeting: t.Greeting, API: t.API,
+		})
+	}
+	return telegram.New(o)
 }

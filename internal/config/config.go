@@ -43,6 +43,7 @@ type Config struct {
 	Teams      []Teams  // bots in Microsoft Teams; empty: the channel is off
 	Webhooks   []Webhook
 	Messenger  []Messenger
+	Telegram   []Telegram
 	Service    string   // the address by which bots that run elsewhere reach all regions, without a slash at its end; "" = this node's own
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
@@ -414,6 +415,7 @@ func (l *loader) finish(c *Config) {
 	l.finishTeams(c)
 	l.finishWebhooks(c)
 	l.finishMessenger(c)
+	l.finishTelegram(c)
 	l.finishWidget(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {

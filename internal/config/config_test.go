@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -306,6 +307,7 @@ func TestPrintIsReadAgain(t *testing.T) {
 	for _, name := range []string{"SHOP_PAGE_TOKEN", "SHOP_APP_SECRET", "SHOP_VERIFY_TOKEN"} {
 		env = append(env, name+"=sk-hush-hush")
 	}
+	env = append(env, "SHOP_TELEGRAM_TOKEN=123456:hush-hush-hush-hush-hush")
 	c, err := Parse("parley.yaml", example, env)
 	if err != nil {
 		t.Fatal(err)
@@ -321,8 +323,11 @@ func TestPrintIsReadAgain(t *testing.T) {
 	}
 	again, err := Parse("printed", []byte(strings.ReplaceAll(out.String(), secret.Redacted, "whsec_YS1zZWNyZXQtb2YtZW5vdWdoLWxlbmd0aA==")), home)
 	var ps Problems
-	if errors.As(err, &ps) && len(ps) == 1 && strings.Contains(ps[0].Text, "same key stands here twice") {
-		err = nil // all redacted keys read back alike
+	other := func(p Problem) bool {
+		return !strings.Contains(p.Text, "same key stands here twice") && !strings.Contains(p.Text, "@BotFather")
+	}
+	if errors.As(err, &ps) && !slices.ContainsFunc(ps, other) {
+		err = nil // all redacted keys read back alike, and none is a token
 		again = c
 	}
 	if err != nil {

@@ -132,6 +132,8 @@ func channelSettings() []row[Config] {
 			webhookSettings(), 100, func(c *Config) *[]Webhook { return &c.Webhooks }),
 		itemList(Row{Key: "channels.messenger", Doc: "Facebook pages that people write to by Messenger (docs/channels/messenger.md). Without any, the channel is off."},
 			messengerSettings(), 100, func(c *Config) *[]Messenger { return &c.Messenger }),
+		itemList(Row{Key: "channels.telegram", Doc: "Bots in Telegram (docs/channels/telegram.md). Without any, the channel is off."},
+			telegramSettings(), 100, func(c *Config) *[]Telegram { return &c.Telegram }),
 		text(Row{
 			Key: "channels.service", Env: "PARLEY_CHANNELS_SERVICE", Bounds: "http(s)://host[:port][/path]",
 			Doc: "Address by which bots that run elsewhere (bots: url:) reach this service, the same for all regions: the edge's. They keep it for days. Without it, this node's own.",

@@ -110,6 +110,7 @@ func Rooms() []Room {
 		{"internal/channel/webhook", Adapter, "signed JSON over HTTP, both ways"},
 		{"internal/channel/teams", Adapter, "Microsoft Teams over the Bot Framework, from the bot's end"},
 		{"internal/channel/messenger", Adapter, "webhooks of Meta's Messenger Platform, and its Send API"},
+		{"internal/channel/telegram", Adapter, "Telegram's Bot API, by polling or webhook"},
 
 		{"internal/api", Surface, ""},
 		{"internal/web", Surface, ""},
@@ -128,6 +129,7 @@ func Rooms() []Room {
 		{"internal/lm/lmtest", Suite, ""},
 		{"internal/channel/channeltest", Suite, ""},
 		{"internal/channel/messenger/graphtest", Suite, "Meta's side, by the rules that Meta has published"},
+		{"internal/channel/telegram/bottest", Suite, "the Bot API's side, by its published reference"},
 
 		{"api", Check, "the description of the API and its judge"},
 		{"test/...", Check, ""},
