@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,6 +29,7 @@ type realm struct {
 	edge   *exec.Cmd
 	url    string // the edge's
 	more   string // lines of every node's file
+	port   int    // where to look for the next address
 }
 
 // place is a node, over all its processes.
@@ -44,28 +45,43 @@ type place struct {
 
 func (p *place) url() string { return "http://" + p.addr }
 
-var lastPort atomic.Int32
-
-// freeAddr finds an address that nobody listens on now, below those of outgoing
-// connections: one of these could have it while the node that it is for is dead.
+// freeAddr finds an address that nobody listens on now.
 func freeAddr(t *testing.T) string {
 	t.Helper()
+	addr, _ := freeFrom(t, rand.IntN(ports))
+	return addr
+}
+
+// Ports of nodes are below those of outgoing connections: one of these could
+// have it while the node that it is for is dead.
+const firstPort, ports = 20000, 12768
+
+// freeFrom finds one from the n-th on, and says where to look for the next.
+func freeFrom(t *testing.T, n int) (addr string, next int) {
+	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+(os.Getpid()*61+int(lastPort.Add(1)))%12768))
-		if err == nil {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+n%ports))
+		if n++; err == nil {
 			defer l.Close()
-			return l.Addr().String()
+			return l.Addr().String(), n
 		}
 	}
 	t.Fatal("no port is free")
-	return ""
+	return "", 0
+}
+
+// freeAddr finds an address that no other place of the realm has.
+func (r *realm) freeAddr() (addr string) {
+	r.t.Helper()
+	addr, r.port = freeFrom(r.t, r.port)
+	return addr
 }
 
 // newRealm makes the nodes' directories and certificates; nothing runs yet. A
 // name is a node's and its region's; ":witness" behind it makes it one.
 func newRealm(t *testing.T, more string, names ...string) *realm {
 	t.Helper()
-	r := &realm{t: t, dir: t.TempDir(), more: more}
+	r := &realm{t: t, dir: t.TempDir(), more: more, port: rand.IntN(ports)}
 	for _, name := range names {
 		r.add(name)
 	}
@@ -91,7 +107,7 @@ func newRealm(t *testing.T, more string, names ...string) *realm {
 func (r *realm) add(name string) *place {
 	r.t.Helper()
 	name, role, _ := strings.Cut(name, ":")
-	p := &place{name: name, region: name, witness: role == "witness", dir: filepath.Join(r.dir, name), cluster: freeAddr(r.t), addr: freeAddr(r.t)}
+	p := &place{name: name, region: name, witness: role == "witness", dir: filepath.Join(r.dir, name), cluster: r.freeAddr(), addr: r.freeAddr()}
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		r.t.Fatal(err)
 	}
@@ -216,7 +232,7 @@ func (p *place) kill() {
 // front puts the edge before all places that serve users.
 func (r *realm) front(bin string) {
 	r.t.Helper()
-	addr := freeAddr(r.t)
+	addr := r.freeAddr()
 	var regions, targets []string
 	for _, p := range r.places {
 		if !p.witness {
