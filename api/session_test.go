@@ -46,6 +46,7 @@ understanding:
 	badRequests(t, open)
 	responses(t, open)
 	completions(t, open)
+	batches(t, open)
 	understandings(t, open)
 	strangers(t, keyed)
 	nodeItself(t, open, keyed)
@@ -481,6 +482,7 @@ func strangers(t *testing.T, c *caller) {
 	turn := alice.ok(202, "POST", "/api/v1/conversations/"+id+"/activities", `{"type":"message","text":"secret"}`).text("turn")
 	file := alice.with("Content-Type", "text/plain").ok(201, "POST", "/api/v1/conversations/"+id+"/files", "secret").text("contentUrl")
 	resp := alice.ok(200, "POST", "/v1/responses", `{"input":"secret"}`).text("id")
+	input, batch := aBatch(alice)
 	foreign := c.with("Sec-Fetch-Site", "cross-site")
 	for _, x := range []struct{ method, path, body string }{
 		{"GET", "/api/v1/conversations/@", ""},
@@ -500,6 +502,11 @@ func strangers(t *testing.T, c *caller) {
 		{"DELETE", "/v1/responses/" + resp, ""},
 		{"POST", "/v1/responses/" + resp + "/cancel", ""},
 		{"POST", "/v1/responses", `{"input":"x","previous_response_id":"` + resp + `"}`},
+		{"GET", "/v1/files/" + input + "/content", ""},
+		{"DELETE", "/v1/files/" + input, ""},
+		{"POST", "/v1/batches", order(input)},
+		{"GET", "/v1/batches/" + batch, ""},
+		{"POST", "/v1/batches/" + batch + "/cancel", ""},
 	} {
 		path := strings.ReplaceAll(x.path, "@", id)
 		theirs := bob.ok(404, x.method, path, x.body)
@@ -521,8 +528,8 @@ func strangers(t *testing.T, c *caller) {
 			if op.OperationID == "import" {
 				c, foreign = c.with("Content-Type", "application/octet-stream"), foreign.with("Content-Type", "application/octet-stream")
 			}
-			if op.OperationID == "publishModel" {
-				c, foreign = c.with("Content-Type", "application/zip"), foreign.with("Content-Type", "application/zip")
+			if kind := map[string]string{"uploadBatchFile": formType, "publishModel": "application/zip"}[op.OperationID]; kind != "" {
+				c, foreign = c.with("Content-Type", kind), foreign.with("Content-Type", kind)
 			}
 			if method == http.MethodGet || op.RequestBody == nil {
 				body = ""
@@ -593,6 +600,10 @@ func bodyFor(operation string) string {
 		return "grant_type=client_credentials"
 	case "labelMessages":
 		return `{"labels":[{"id":"x"}]}`
+	case "uploadBatchFile":
+		return form("batch", "x")
+	case "createBatch":
+		return `{"input_file_id":"x","endpoint":"/v1/embeddings","completion_window":"24h"}`
 	case "groupTexts":
 		return `{"texts":["x"]}`
 	}

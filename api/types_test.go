@@ -29,6 +29,7 @@ func TestWrongTypes(t *testing.T) {
 	bot := c.with("Authorization", "Bearer "+botSecret)
 	theirs := c.ok(http.StatusCreated, "POST", "/api/v1/conversations", `{"bot":"shop"}`).text("id")
 	said := bot.ok(http.StatusOK, "POST", "/v3/conversations/"+theirs+"/activities", `{"type":"message","text":"x"}`).text("id")
+	file := c.with("Content-Type", formType).ok(http.StatusOK, "POST", "/v1/files", form("batch", request("a", "/v1/chat/completions", "x"))).text("id")
 	for _, path := range slices.Sorted(maps.Keys(doc.Paths.Map())) {
 		for method, op := range doc.Paths.Value(path).Operations() {
 			if op.RequestBody == nil || op.RequestBody.Value.Content["application/json"] == nil {
@@ -50,6 +51,9 @@ func TestWrongTypes(t *testing.T) {
 			}
 			schema := kind.Schema.Value
 			body := sample("", schema)
+			if op.OperationID == "createBatch" {
+				body.(map[string]any)["input_file_id"] = file
+			}
 			if err := schema.VisitJSON(body); err != nil {
 				t.Fatalf("%s: the sample is wrong itself: %v", op.OperationID, err)
 			}
@@ -89,8 +93,8 @@ var sensible = map[string]any{
 	"n": 1.0, "max_tokens": 1.0, "max_completion_tokens": 1.0, "max_output_tokens": 1.0,
 	"format": map[string]any{"type": "text"}, "tools": []any{}, // what the engine can
 	"datetimeReference": "2026-01-02T03:04:05Z", "startIndex": 0.0, "entityLength": 4.0, "listEntityName": "place",
-	"originalBase64": "eA==",
-	"projectName":    "cityguide", "deploymentName": "production", "stringIndexType": "UnicodeCodePoint", "modality": "text",
+	"originalBase64": "eA==", "completion_window": "24h", "service_tier": "flex",
+	"projectName": "cityguide", "deploymentName": "production", "stringIndexType": "UnicodeCodePoint", "modality": "text",
 }
 
 // sample makes a value that says all that a schema knows.

@@ -182,7 +182,7 @@ func (s *sights) note(conversation string, position int64) {
 // request is one call of the API.
 type request struct {
 	method string
-	path   string // below /api/v1
+	path   string // below /api/v1, unless it begins with /v1/
 	query  url.Values
 	body   any    // JSON, nil = none; zipped goes as it is
 	key    string // Idempotency-Key
@@ -193,6 +193,12 @@ type request struct {
 
 // zipped is a body that is a zip file already.
 type zipped []byte
+
+// form is a body that is a form already.
+type form struct {
+	kind    string // with its boundary
+	content []byte
+}
 
 // do sends r until an address answers it, and decodes the answer into out
 // unless it is nil.
@@ -309,6 +315,8 @@ func (c *Client) send(ctx context.Context, base string, r request) (*http.Respon
 	kind := "application/json"
 	if z, ok := r.body.(zipped); ok {
 		body, kind = bytes.NewReader(z), "application/zip"
+	} else if f, ok := r.body.(form); ok {
+		body, kind = bytes.NewReader(f.content), f.kind
 	} else if r.body != nil {
 		b, err := json.Marshal(r.body)
 		if err != nil {
@@ -317,6 +325,9 @@ func (c *Client) send(ctx context.Context, base string, r request) (*http.Respon
 		body = bytes.NewReader(b)
 	}
 	target := base + "/api/v1" + r.path
+	if strings.HasPrefix(r.path, "/v1/") {
+		target = base + r.path
+	}
 	if len(r.query) > 0 {
 		target += "?" + r.query.Encode()
 	}

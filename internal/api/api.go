@@ -18,6 +18,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/batch"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/fault"
@@ -49,7 +50,10 @@ type Options struct {
 	Understanding *understand.Service
 	// Fresh returns when the store has what was acknowledged before the call,
 	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
-	Fresh   func(context.Context)
+	Fresh func(context.Context)
+	// Batches answers files of requests; nil = /v1/files and /v1/batches are not
+	// there.
+	Batches *batch.Service
 	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
 	Page    http.Handler // everything else; nil = none
 	Plain   http.Handler // below /s/: what is shared, without JavaScript; nil = none
@@ -109,6 +113,7 @@ type server struct {
 	pack   sync.Mutex // held by the one package that is being taken in
 	sort   sync.Mutex // held by the one request whose texts are sorted
 	intake sync.Mutex // held by the one export that is being taken in
+	inputs sync.Mutex // held by the one batch file that is being taken in
 }
 
 // New returns the handler of a node.
@@ -220,6 +225,7 @@ func (s *server) routes() http.Handler {
 	openai("GET /v1/responses/{id}", s.getResponse)
 	openai("DELETE /v1/responses/{id}", s.deleteResponse)
 	openai("POST /v1/responses/{id}/cancel", s.cancelResponse)
+	s.batches(openai)
 	if s.opts.Gateway != nil {
 		mux.Handle("/v1/", s.user(func(w http.ResponseWriter, r *http.Request, user string) error {
 			if allow := allowed(mux, r); allow != "" {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
+	"github.com/parleyhq/parley/internal/batch"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/connector"
 	"github.com/parleyhq/parley/internal/chat"
@@ -66,6 +67,8 @@ type App struct {
 	history  *history
 	chat     *chat.Service
 	roster   *roster.Roster
+	gateway  *gateway.Gateway
+	batches  *batch.Service
 	board    *health.Board
 	metrics  *telemetry.Metrics
 	listener net.Listener
@@ -139,6 +142,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		{"engines", a.unlessWitness(a.startEngines)},
 		{"understanding", a.unlessWitness(a.startUnderstanding)},
 		{"chat", a.unlessWitness(a.startChat)},
+		{"batches", a.unlessWitness(a.startBatches)},
 		{"http", a.startHTTP},
 		{"world", a.startWorld},
 		{"pid file", a.writePid},
@@ -503,10 +507,6 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	gw, err := gateway.New(gateway.Options{Catalog: a.roster, Observer: observer{a.metrics}, MaxBody: a.cfg.Limits.Body, Log: a.lg})
-	if err != nil {
-		return nil, err
-	}
 	regions := a.origins()
 	page := web.Handler(regions...)
 	if a.cfg.Webchat != "" {
@@ -525,7 +525,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			defer cancel()
 			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
 		},
-		Gateway: gw, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Gateway: a.gateway, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
 		return nil, err

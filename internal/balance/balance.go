@@ -24,7 +24,7 @@ type Replica struct {
 
 // Options of New. The zero value works.
 type Options struct {
-	Line   int           // requests that may wait; 0 = 1000
+	Line   int           // requests that may wait, in each lane; 0 = 1000
 	Errors int           // failures in a row that put a replica out; 0 = 2
 	Out    time.Duration // how long the first time, twice as long each further time; 0 = 500 ms
 	OutMax time.Duration // 0 = 30 s
@@ -41,6 +41,8 @@ type Ask struct {
 	// Tried are replicas that have failed this very request: only where nobody
 	// else lives is one of them asked again.
 	Tried []string
+	// Batch: nobody waits for this one. It gets what people leave over.
+	Batch bool
 }
 
 // Why says how a request came to its replica.
@@ -53,6 +55,7 @@ const (
 	Spill    Why = "spill"    // who knows it is busy, slow or out
 	Retry    Why = "retry"    // another one failed this request
 	Probe    Why = "probe"    // it was out, and this request finds out whether it is back
+	Idle     Why = "idle"     // it is of the batch lane, and nobody needs the slot
 )
 
 // Verdict is what became of a request.
@@ -85,6 +88,7 @@ type Pool struct {
 	mu       sync.Mutex // guards everything below and all Tickets' unexported fields
 	replicas []*replica
 	line     []*Ticket // in the order of arrival
+	patient  []*Ticket // of the batch lane, in the order of arrival
 	busy     map[uint64]int
 	cost     slope          // seconds that an unknown block of a prompt takes to read
 	service  average        // seconds of an answer, over all replicas
@@ -138,7 +142,7 @@ func (p *Pool) Set(now time.Time, all []Replica) {
 		next = append(next, r)
 	}
 	p.replicas = next
-	for _, t := range p.line {
+	for _, t := range slices.Concat(p.line, p.patient) {
 		p.appraise(t)
 	}
 	p.dispatch(now)
@@ -155,6 +159,8 @@ type Ticket struct {
 
 	ask     Ask
 	ready   chan struct{}
+	yield   chan struct{} // of the batch lane: closed when it shall make room
+	yields  bool
 	entered time.Time
 	over    bool
 
@@ -180,6 +186,11 @@ type Ticket struct {
 // Ready is closed when the request may go to Replica.
 func (t *Ticket) Ready() <-chan struct{} { return t.ready }
 
+// Yield is closed when a request of the batch lane shall give its slot back,
+// because somebody waits for one: it ends here, is Done, and enters again. Nil
+// in the other lane.
+func (t *Ticket) Yield() <-chan struct{} { return t.yield }
+
 // Enter takes a request in. It may be ready at once. A full line is a fault.
 func (p *Pool) Enter(now time.Time, ask Ask) (*Ticket, error) {
 	p.mu.Lock()
@@ -188,10 +199,15 @@ func (p *Pool) Enter(now time.Time, ask Ask) (*Ticket, error) {
 		return nil, fault.New(fault.Unavailable, "there is no engine for this model now")
 	}
 	t := &Ticket{ask: ask, ready: make(chan struct{}), entered: now}
+	lane := &p.line
+	if ask.Batch {
+		t.yield = make(chan struct{})
+		lane = &p.patient
+	}
 	p.appraise(t)
-	p.line = append(p.line, t)
+	*lane = append(*lane, t)
 	p.dispatch(now)
-	if t.at == nil && len(p.line) > p.o.Line {
+	if t.at == nil && len(*lane) > p.o.Line {
 		p.remove(t)
 		return nil, fault.New(fault.Limited, "all engines of this model are busy and %d requests wait already: try again later", p.o.Line).After(p.delay())
 	}
@@ -212,7 +228,7 @@ func (p *Pool) Leave(now time.Time, t *Ticket) { p.Done(now, t, Outcome{Verdict:
 func (p *Pool) First(now time.Time, t *Ticket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if t.at == nil || t.over || !t.first.IsZero() {
+	if t.at == nil || t.over || !t.first.IsZero() || t.ask.Batch { // in a batch the first piece is the whole answer
 		return
 	}
 	t.first = now
@@ -237,8 +253,7 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) (out bool) {
 		return false
 	}
 	r := t.at
-	r.inflight--
-	r.started -= seconds(t.granted)
+	r.leave(now, t)
 	if t.probe {
 		r.probes--
 	}
@@ -250,10 +265,12 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) (out bool) {
 	c := p.counts[r.Name]
 	switch o.Verdict {
 	case Answered:
-		took := now.Sub(t.granted).Seconds()
-		p.service.add(took, 0.02)
 		delete(p.suspects, t.ask.Key)
-		r.answered(now, took)
+		r.answered()
+		if took := now.Sub(t.granted).Seconds(); !t.ask.Batch { // how long those of a batch take says nothing of people's
+			p.service.add(took, 0.02)
+			r.timed(now, took)
+		}
 	case Failed:
 		r.seen.forget(t.ask.Prefix)
 		c.Failures++
@@ -284,8 +301,12 @@ func (p *Pool) suspect(key uint64) bool {
 }
 
 func (p *Pool) remove(t *Ticket) {
-	if i := slices.Index(p.line, t); i >= 0 {
-		p.line = slices.Delete(p.line, i, i+1)
+	lane := &p.line
+	if t.ask.Batch {
+		lane = &p.patient
+	}
+	if i := slices.Index(*lane, t); i >= 0 {
+		*lane = slices.Delete(*lane, i, i+1)
 	}
 }
 

@@ -115,24 +115,79 @@ func (p *Pool) again(now time.Time, t *Ticket) bool {
 
 // dispatch gives free replicas to those that wait, as long as that is worth
 // while: one that waits for the replica that knows its prompt goes elsewhere
-// when it has waited for as long as that costs, or would have to.
+// when it has waited for as long as that costs, or would have to. What they leave
+// over is the batch lane's.
 func (p *Pool) dispatch(now time.Time) {
 	for len(p.line) > 0 {
 		x := p.price(now)
 		if !slices.ContainsFunc(x.room, func(n float64) bool { return n >= 1 }) {
-			return
+			break
 		}
-		t, i := p.choose(x)
+		t, i := p.choose(x, p.line)
 		if t == nil {
-			return
+			break
 		}
 		p.grant(now, t, i)
 	}
+	for len(p.line) == 0 && len(p.patient) > 0 {
+		x := p.price(now)
+		free := false
+		for i, r := range p.replicas {
+			x.room[i] = math.Min(x.room[i], r.spare(now))
+			free = free || x.room[i] >= 1
+		}
+		if !free {
+			break
+		}
+		t, i := p.choose(x, p.patient)
+		if t == nil {
+			break
+		}
+		p.grant(now, t, i)
+	}
+	p.makeRoom(now)
 }
 
-// choose finds who goes where next.
-func (p *Pool) choose(x *prices) (*Ticket, int) {
-	for _, t := range p.line {
+// makeRoom has as many of the batch lane give their slots back as people wait:
+// where those would go first of all, and of those there the ones that have come
+// least far.
+func (p *Pool) makeRoom(now time.Time) {
+	held, leaving := 0, 0
+	for _, r := range p.replicas {
+		for _, t := range r.batch {
+			held++
+			if t.yields {
+				leaving++
+			}
+		}
+	}
+	if held == leaving || len(p.line) <= leaving {
+		return
+	}
+	x := p.price(now)
+	p.choose(x, p.line) // who would go where
+	free := slices.ContainsFunc(x.room, func(n float64) bool { return n >= 1 })
+	for _, t := range p.line[leaving:] {
+		i := t.best
+		if i >= 0 && len(p.replicas[i].batch) == 0 && !free {
+			i = slices.IndexFunc(p.replicas, func(r *replica) bool { return len(r.batch) > 0 && !now.Before(r.until) })
+		}
+		if i < 0 {
+			continue
+		}
+		for _, b := range slices.Backward(p.replicas[i].batch) {
+			if !b.yields {
+				b.yields = true
+				close(b.yield)
+				break
+			}
+		}
+	}
+}
+
+// choose finds who of a lane goes where next.
+func (p *Pool) choose(x *prices, lane []*Ticket) (*Ticket, int) {
+	for _, t := range lane {
 		again := p.again(x.now, t)
 		t.best, t.cheapest = -1, math.Inf(1)
 		for i, r := range p.replicas {
@@ -148,7 +203,7 @@ func (p *Pool) choose(x *prices) (*Ticket, int) {
 	}
 	var who *Ticket
 	where, least := -1, math.Inf(1)
-	for _, t := range p.line {
+	for _, t := range lane {
 		if t.best < 0 {
 			continue
 		}
@@ -197,6 +252,8 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 	t.Replica, t.Waited = r.Name, now.Sub(t.entered)
 	t.probe = r.outs > 0 && r.trust == 0
 	switch {
+	case t.ask.Batch && len(t.ask.Tried) == 0:
+		t.Why = Idle
 	case len(t.ask.Tried) > 0:
 		t.Why = Retry
 	case t.probe:
@@ -209,15 +266,14 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 		t.Why = Spill
 	}
 	t.unknown = t.missing[i]
-	if p.begins.n > 0 {
+	if p.begins.n > 0 && !t.ask.Batch {
 		t.Begins = max(time.Duration(float64(time.Second)*(p.begins.mean+p.cost.of()*float64(t.unknown))), time.Millisecond)
 	}
 	t.alone = float64(r.inflight) < r.limit() && r.outs == 0
 	if t.probe {
 		r.probes++
 	}
-	r.inflight++
-	r.started += seconds(now)
+	r.enter(now, t)
 	p.busy[t.ask.Key]++
 	r.seen.use(t.ask.Prefix)
 	for _, other := range p.replicas {
@@ -233,7 +289,8 @@ func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
 // Poke gives out what can be given out by now, and says when t has to poke
 // again: at that time a replica that is out may come back, or it is worth
-// while for t to go elsewhere. Zero: some outcome comes first.
+// while for t to go elsewhere, or people may need less. Zero: some outcome comes
+// first.
 func (p *Pool) Poke(now time.Time, t *Ticket) time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -245,6 +302,15 @@ func (p *Pool) Poke(now time.Time, t *Ticket) time.Time {
 	for _, r := range p.replicas {
 		if r.until.After(now) && (next.IsZero() || r.until.Before(next)) {
 			next = r.until
+		}
+	}
+	if t.ask.Batch { // what is kept for people becomes less by the clock alone
+		again := now.Add(5 * time.Second)
+		if len(p.patient) > 0 && p.patient[0] == t {
+			again = now.Add(time.Second)
+		}
+		if next.IsZero() || again.Before(next) {
+			next = again
 		}
 	}
 	return next
@@ -261,7 +327,8 @@ type Counts struct {
 // State is a replica as the pool sees it now.
 type State struct {
 	Name     string
-	InFlight int
+	InFlight int           // of both lanes
+	Batch    int           // of these, the batch lane's
 	Slots    int           // 0 = not known and not limited
 	Out      time.Duration // until it may be asked again; 0: it may
 	Trusted  bool          // false: out, or on its way back
@@ -273,7 +340,7 @@ func (p *Pool) States(now time.Time) (all []State, waiting int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.replicas {
-		s := State{Name: r.Name, InFlight: r.inflight, Out: max(0, r.until.Sub(now)), Trusted: r.outs == 0, Counts: p.counts[r.Name]}
+		s := State{Name: r.Name, InFlight: r.inflight, Batch: len(r.batch), Out: max(0, r.until.Sub(now)), Trusted: r.outs == 0, Counts: p.counts[r.Name]}
 		if n := r.limit(); !math.IsInf(n, 1) {
 			s.Slots = int(n)
 		}

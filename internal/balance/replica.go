@@ -2,6 +2,7 @@ package balance
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -10,7 +11,10 @@ type replica struct {
 	Replica
 	seen     *memory
 	inflight int
-	started  float64 // sum of the seconds at which those in flight were granted
+	batch    []*Ticket // of those in flight, the batch lane's, in the order in which they were granted
+	started  float64   // sum of the seconds at which the others were granted
+	peak     float64   // the most of the others at once, as it fades
+	peaked   time.Time
 
 	service average // seconds of an answer
 	load    average // answers in flight meanwhile
@@ -61,8 +65,8 @@ func (r *replica) serves(now time.Time, typical float64) float64 {
 	if r.service.n > 0 {
 		s += (r.service.mean - typical) * math.Exp(-float64(now.Sub(r.sampled))/float64(believed))
 	}
-	if r.inflight > 0 {
-		s = math.Max(s, seconds(now)-r.started/float64(r.inflight))
+	if n := r.people(); n > 0 {
+		s = math.Max(s, seconds(now)-r.started/float64(n))
 	}
 	if r.Slots == 0 && r.load.n > 0 {
 		// Requests may wait inside, and then it takes as long as there are many.
@@ -71,11 +75,63 @@ func (r *replica) serves(now time.Time, typical float64) float64 {
 	return s / r.Weight
 }
 
-// answered takes a good answer: the errors are forgotten, and trust grows.
-func (r *replica) answered(now time.Time, took float64) {
+// enter and leave keep the books of those in flight.
+func (r *replica) enter(now time.Time, t *Ticket) {
+	r.inflight++
+	if t.ask.Batch {
+		r.batch = append(r.batch, t)
+		return
+	}
+	r.started += seconds(now)
+	r.peak, r.peaked = math.Max(r.recent(now), float64(r.people())), now
+}
+
+func (r *replica) leave(now time.Time, t *Ticket) {
+	r.inflight--
+	if i := slices.Index(r.batch, t); i >= 0 {
+		r.batch = slices.Delete(r.batch, i, i+1)
+		return
+	}
+	r.peak, r.peaked = r.recent(now), now
+	r.started -= seconds(t.granted)
+}
+
+// people is how many of those in flight somebody waits for.
+func (r *replica) people() int { return r.inflight - len(r.batch) }
+
+// recent is the most that people had in flight here lately.
+func (r *replica) recent(now time.Time) float64 {
+	return r.peak * math.Exp(-math.Max(0, float64(now.Sub(r.peaked)))/float64(remembered))
+}
+
+// spare is how many more of the batch lane it may get: what is free beside the
+// slots that people had in use lately, and one for the next of them.
+func (r *replica) spare(now time.Time) float64 {
+	n := r.room(now)
+	if math.IsInf(r.limit(), 1) {
+		n = math.Min(n, unknownBatch-float64(len(r.batch)))
+	}
+	keep := math.Round(r.recent(now)) - float64(r.people())
+	if r.limit() > 2 && r.outs == 0 { // one that comes back is given little enough
+		keep++
+	}
+	return n - math.Max(0, keep)
+}
+
+const (
+	remembered   = 20 * time.Second // after which of what people had in use a third is kept free
+	unknownBatch = 4                // of the batch lane at once, where nobody says how many slots there are
+)
+
+// timed takes how long an answer took.
+func (r *replica) timed(now time.Time, took float64) {
 	r.service.add(took, 0.1)
 	r.load.add(float64(r.inflight+1), 0.1)
 	r.sampled = now
+}
+
+// answered takes a good answer: the errors are forgotten, and trust grows.
+func (r *replica) answered() {
 	r.errors = 0
 	if float64(r.inflight+1) >= r.limit() { // all were in use, and it took that
 		r.learned += 1 / r.learned

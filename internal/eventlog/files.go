@@ -62,35 +62,52 @@ func (l *Log) PutFile(ctx context.Context, conversation, id string, content []by
 
 // File returns a file of a conversation, or NotFound.
 func (l *Log) File(ctx context.Context, conversation, id string) ([]byte, error) {
+	var out []byte
+	err := l.FilePieces(ctx, conversation, id, func(piece []byte) error {
+		out = append(out, piece...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// FilePieces is File a piece at a time. That the bytes are those that were
+// written is known with the last of them: until then, nothing is certain.
+func (l *Log) FilePieces(ctx context.Context, conversation, id string, each func([]byte) error) error {
 	if !event.ValidConversation(conversation) || !fileID.MatchString(id) {
-		return nil, fault.New(fault.NotFound, "there is no such file")
+		return fault.New(fault.NotFound, "there is no such file")
 	}
 	if err := l.member(); err != nil {
-		return nil, err
+		return err
 	}
 	end, err := l.part(ctx, fileSubject(conversation, id, "end"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var (
 		size   int
 		digest string
 	)
 	if _, err := fmt.Sscanf(string(end), "%d %s", &size, &digest); err != nil || size < 0 {
-		return nil, fmt.Errorf("read file %s of %s: its end is damaged", id, conversation)
+		return fmt.Errorf("read file %s of %s: its end is damaged", id, conversation)
 	}
-	var out []byte
+	sum := sha256.New()
 	for i := 0; i*fileChunk < size; i++ {
 		part, err := l.part(ctx, fileSubject(conversation, id, strconv.Itoa(i)))
 		if err != nil {
-			return nil, fmt.Errorf("read file %s of %s: %w", id, conversation, err)
+			return fmt.Errorf("read file %s of %s: %w", id, conversation, err)
 		}
-		out = append(out, part...)
+		sum.Write(part)
+		if err := each(part); err != nil {
+			return err
+		}
 	}
-	if fmt.Sprintf("%x", sha256.Sum256(out)) != digest {
-		return nil, fmt.Errorf("read file %s of %s: its digest is not the one that was written", id, conversation)
+	if fmt.Sprintf("%x", sum.Sum(nil)) != digest {
+		return fmt.Errorf("read file %s of %s: its digest is not the one that was written", id, conversation)
 	}
-	return out, nil
+	return nil
 }
 
 // HasFile reports whether a file is there, whole, as far as this node knows.
@@ -140,7 +157,7 @@ func (l *Log) DropFile(ctx context.Context, conversation, id string) error {
 	if err := l.member(); err != nil {
 		return err
 	}
-	return l.eraseFiles(ctx, fileSubject(conversation, id, "*"))
+	return l.eraseFiles(ctx, fileSubject(conversation, id, "*"), every)
 }
 
 // putPart stores a chunk unless it is there.
@@ -187,10 +204,12 @@ func (l *Log) part(ctx context.Context, subject string) ([]byte, error) {
 
 // forgetFiles erases a conversation's files; their bytes are overwritten.
 func (l *Log) forgetFiles(ctx context.Context, conversation string) error {
-	return l.eraseFiles(ctx, fileSubject(conversation, "*", "*"))
+	return l.eraseFiles(ctx, fileSubject(conversation, "*", "*"), every)
 }
 
-func (l *Log) eraseFiles(ctx context.Context, subjects string) error {
+func every(string) bool { return true }
+
+func (l *Log) eraseFiles(ctx context.Context, subjects string, which func(subject string) bool) error {
 	stream, err := l.js.Stream(ctx, fileStream)
 	if err != nil {
 		return readFault(err)
@@ -203,7 +222,7 @@ func (l *Log) eraseFiles(ctx context.Context, subjects string) error {
 	// by the next try.
 	for _, ends := range []bool{false, true} {
 		for subject := range info.State.Subjects {
-			if strings.HasSuffix(subject, ".end") != ends {
+			if strings.HasSuffix(subject, ".end") != ends || !which(subject) {
 				continue
 			}
 			m, err := stream.GetLastMsgForSubject(ctx, subject)

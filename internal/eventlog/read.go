@@ -117,47 +117,59 @@ func (l *Log) Read(ctx context.Context, conversation string, after uint64, each 
 // readSome asks for one batch and waits for its end mark. It stops with the
 // batch, so a short batch is the end of what is there.
 func (l *Log) readSome(ctx context.Context, stream, filter string, from uint64, each func(event.Entry) error) (last uint64, n int, err error) {
+	ask := map[string]any{"seq": from, "next_by_subj": filter, "batch": readBatch}
+	err = l.readRaw(ctx, stream, ask, func(m *nats.Msg) error {
+		e, err := l.stored(m)
+		if err != nil {
+			return err
+		}
+		if err := each(e); err != nil {
+			return err
+		}
+		last, n = e.Seq, n+1
+		return nil
+	})
+	return last, n, err
+}
+
+// readRaw is readSome for streams of any kind.
+func (l *Log) readRaw(ctx context.Context, stream string, ask map[string]any, each func(*nats.Msg) error) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	inbox := l.nc.NewInbox()
 	sub, err := l.nc.SubscribeSync(inbox)
 	if err != nil {
-		return 0, 0, readFault(err)
+		return readFault(err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	req, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": filter, "batch": readBatch})
+	req, err := json.Marshal(ask)
 	if err != nil {
-		return 0, 0, fmt.Errorf("encode read request: %w", err)
+		return fmt.Errorf("encode read request: %w", err)
 	}
 	if err := l.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, req); err != nil {
-		return 0, 0, readFault(err)
+		return readFault(err)
 	}
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if errors.Is(err, nats.ErrNoResponders) {
-			return last, n, errNoReplica
+			return errNoReplica
 		}
 		if err != nil {
-			return last, n, readFault(err)
+			return readFault(err)
 		}
 		switch m.Header.Get("Status") {
 		case "":
 		case "204", "404": // end of batch, nothing (more) there
-			return last, n, nil
+			return nil
 		default:
-			return last, n, fault.New(fault.Unavailable, "the log can't be read at the moment (%s); try again", m.Header.Get("Description"))
+			return fault.New(fault.Unavailable, "the log can't be read at the moment (%s); try again", m.Header.Get("Description"))
 		}
 		if len(m.Header.Get("Nats-Sequence")) == 0 {
-			return last, n, fault.New(fault.Unavailable, "the log can't be read at the moment; try again")
+			return fault.New(fault.Unavailable, "the log can't be read at the moment; try again")
 		}
-		e, err := l.stored(m)
-		if err != nil {
-			return last, n, err
+		if err := each(m); err != nil {
+			return err
 		}
-		if err := each(e); err != nil {
-			return last, n, err
-		}
-		last, n = e.Seq, n+1
 	}
 }
 

@@ -133,6 +133,9 @@ type Request struct {
 	// Session is the same for all turns of a conversation and lets an engine
 	// keep its cache warm for it. It says nothing about content.
 	Session string
+	// Batch: nobody waits for the answer. Where several share an engine it gets
+	// what the others leave over.
+	Batch bool
 }
 
 // Prefix is the part of the answer that exists already. Chunks carry only

@@ -75,6 +75,7 @@ type Bar struct {
 	Total int64   // bytes; 0 if not known
 	Rate  float64 // bytes a second; 0 if not known
 	Note  string  // after the title, such as where it comes from; may be ""
+	Unit  string  // what Done, Total and Rate count in the place of bytes, such as "lines"; "" = bytes
 }
 
 // frame is the shortest time between two drawings of the bar.
@@ -149,7 +150,7 @@ func Plain(b Bar) string {
 		parts = append([]string{percent(b)}, parts...)
 	}
 	if b.Rate > 0 {
-		parts = append(parts, Bytes(int64(b.Rate))+"/s")
+		parts = append(parts, rate(b))
 	}
 	if left := left(b); left != "" {
 		parts = append(parts, left)
@@ -163,7 +164,7 @@ func Plain(b Bar) string {
 func Draw(b Bar, width int) string {
 	tail := []string{amount(b)}
 	if b.Rate > 0 {
-		tail = append(tail, Bytes(int64(b.Rate))+"/s")
+		tail = append(tail, rate(b))
 	}
 	if left := left(b); left != "" {
 		tail = append(tail, left)
@@ -204,7 +205,20 @@ func percent(b Bar) string {
 	return fmt.Sprintf("%d%%", min(max(int(float64(b.Done)/float64(b.Total)*100), 0), 100))
 }
 
+func rate(b Bar) string {
+	if b.Unit != "" {
+		return fmt.Sprintf("%.1f/s", b.Rate)
+	}
+	return Bytes(int64(b.Rate)) + "/s"
+}
+
 func amount(b Bar) string {
+	switch {
+	case b.Unit != "" && b.Total <= 0:
+		return fmt.Sprintf("%d %s", b.Done, b.Unit)
+	case b.Unit != "":
+		return fmt.Sprintf("%d of %d %s", b.Done, b.Total, b.Unit)
+	}
 	if b.Total <= 0 {
 		return Bytes(b.Done)
 	}

@@ -75,6 +75,7 @@ func Rooms() []Room {
 		{"internal/project", Core, ""},
 		{"internal/config", Core, ""},
 		{"internal/balance", Core, ""},
+		{"internal/batch", Core, ""},
 		{"internal/lm/fleet", Core, "the contract of an engine, kept by several"},
 		{"internal/lm/roster", Core, ""},
 		{"internal/cluster", Core, ""},

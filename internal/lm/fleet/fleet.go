@@ -45,9 +45,10 @@ type Options struct {
 }
 
 const (
-	untold  = time.Minute // Silence, until something is known of how long answers take to begin
-	patient = 8           // times the expected time that an engine may take to begin
-	asking  = 2 * time.Second
+	untold    = time.Minute      // Silence, until something is known of how long answers take to begin
+	unhurried = 10 * time.Minute // Silence in the batch lane
+	patient   = 8                // times the expected time that an engine may take to begin
+	asking    = 2 * time.Second
 )
 
 // Fleet is the engines of one model. Its methods may be called from many
@@ -157,9 +158,14 @@ type Lease struct {
 	// Silence is how long the engine may take to begin.
 	Silence time.Duration
 
-	f *Fleet
-	t *balance.Ticket
+	f    *Fleet
+	t    *balance.Ticket
+	kept chan struct{} // closed by Keep
 }
+
+// Keep says that the slot is not to be given back any more, whoever waits: the
+// caller has shown what it can't take back. It may be called once.
+func (l *Lease) Keep() { close(l.kept) }
 
 // Take waits for a member that may answer.
 func (f *Fleet) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
@@ -176,8 +182,11 @@ func (f *Fleet) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
 		f.pool.Leave(time.Now(), t)
 		return nil, fault.New(fault.Unavailable, "the engine %q is gone", t.Replica)
 	}
-	l := &Lease{Member: (*f.members.Load())[i], Why: t.Why, Waited: t.Waited, Silence: untold, f: f, t: t}
-	if t.Begins > 0 {
+	l := &Lease{Member: (*f.members.Load())[i], Why: t.Why, Waited: t.Waited, Silence: untold, f: f, t: t, kept: make(chan struct{})}
+	switch {
+	case ask.Batch:
+		l.Silence = unhurried // it may be a whole answer that comes at once
+	case t.Begins > 0:
 		// Longer with every engine that was too slow: they may all be slow today.
 		l.Silence = max(f.o.Silence, patient*t.Begins) << min(len(ask.Tried), 6)
 		if t.Why == balance.Probe {
@@ -235,7 +244,7 @@ func verdict(ctx context.Context, err error) balance.Verdict {
 	if err == nil {
 		return balance.Answered
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errYield) {
 		return balance.Dropped
 	}
 	switch fault.CodeOf(err) {
@@ -247,24 +256,46 @@ func verdict(ctx context.Context, err error) balance.Verdict {
 	return balance.Dropped
 }
 
-// Again reports whether another engine may do better, where nothing was shown.
-func (f *Fleet) Again(ctx context.Context, err error, tried int) bool {
+// Again reports whether a request, of which nothing was shown, is to be taken to
+// an engine once more, and notes in ask whom it has tried.
+func (f *Fleet) Again(ctx context.Context, ask *balance.Ask, l *Lease, err error) bool {
+	if errors.Is(err, errYield) {
+		return ctx.Err() == nil
+	}
+	ask.Tried = append(ask.Tried, l.Engine.Name())
 	v := verdict(ctx, err)
-	return (v == balance.Failed || v == balance.Refused) && tried <= len(*f.members.Load())
+	return (v == balance.Failed || v == balance.Refused) && len(ask.Tried) <= len(*f.members.Load())
 }
 
-var errSilent = errors.New("the engine did not begin in time")
+var (
+	errSilent = errors.New("the engine did not begin in time")
+	errYield  = errors.New("somebody waits for the slot")
+)
 
-// Silent ends ctx when the engine takes too long to begin; begun stops that.
+// Silent ends ctx when the engine takes too long to begin, or when the slot is
+// needed for somebody; begun says that the former does not count any more.
 func (l *Lease) Silent(ctx context.Context) (_ context.Context, begun func() bool, end context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	t := time.AfterFunc(l.Silence, func() { cancel(errSilent) })
+	if yield := l.t.Yield(); yield != nil {
+		go func() {
+			select {
+			case <-yield:
+				cancel(errYield)
+			case <-l.kept:
+			case <-ctx.Done():
+			}
+		}()
+	}
 	return ctx, t.Stop, func() { t.Stop(); cancel(nil) }
 }
 
 // Blame turns the error of a request that Silent ended into one about the
 // engine; others stay.
 func (l *Lease) Blame(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), errYield) {
+		return fault.Wrap(errYield, fault.Unavailable, "the engine %q is needed for people now; try again later", l.Engine.Name()).After(5 * time.Second)
+	}
 	if err != nil && errors.Is(context.Cause(ctx), errSilent) {
 		return fault.Wrap(err, fault.Timeout, "the engine %q did not begin to answer within %v", l.Engine.Name(), l.Silence)
 	}

@@ -53,10 +53,10 @@ func ask(req lm.Request) balance.Ask {
 		c.Write(m.Raw)
 	}
 	if req.Session == "" {
-		return balance.Ask{Key: c.Key(), Prefix: c.Sums()}
+		return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: req.Batch}
 	}
 	key.WriteString(req.Session)
-	return balance.Ask{Key: key.Key(), Prefix: c.Sums()}
+	return balance.Ask{Key: key.Key(), Prefix: c.Sums(), Batch: req.Batch}
 }
 
 // Generate streams one answer. As long as nothing has come of it, a failed
@@ -69,6 +69,9 @@ func (t *Turn) Generate(ctx context.Context, req lm.Request, emit func(lm.Chunk)
 			if !shown {
 				shown = true
 				first()
+				if !l.Model.Resume.Continues() { // what is shown could not be gone on with
+					l.Keep()
+				}
 			}
 			return emit(c)
 		})
@@ -105,8 +108,7 @@ func (t *Turn) try(ctx context.Context, ask balance.Ask, do func(context.Context
 		run, begun, end := l.Silent(ctx)
 		err = l.Blame(run, do(run, l, func() { begun(); l.First() }))
 		end()
-		ask.Tried = append(ask.Tried, l.Engine.Name())
-		again := err != nil && unseen() && t.Again(ctx, err, len(ask.Tried))
+		again := unseen() && t.Again(ctx, &ask, l, err)
 		l.Done(ctx, err, again)
 		if !again {
 			return err

@@ -64,6 +64,7 @@ type Record struct {
 	Model  string // as the engine knows it
 	Engine string
 	Stream bool
+	Batch  bool // of the batch lane
 	Start  time.Time
 	Status int        // of HTTP
 	Code   fault.Code // "" = it went well
@@ -81,7 +82,10 @@ type Options struct {
 	Attempts int           // to finish one translated answer; 0 = 4
 	Recover  time.Duration // how long a dead engine may take to come back in mid-answer; 0 = 15 s
 	Slow     time.Duration // how long a client may take to read a piece; 0 = 1 min
-	Log      *slog.Logger  // nil = none
+	// Batched is called before a request of the batch lane finds its engine, so
+	// that there is a line before it. Nil: there always is.
+	Batched func()
+	Log     *slog.Logger // nil = none
 }
 
 // Gateway is a http.Handler for the paths below /v1/ that it knows.
@@ -121,7 +125,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.wrongMethod(w, http.MethodPost)
 			return
 		}
-		g.generate(w, r, Op(path))
+		g.generate(w, r, &Record{Op: Op(path), Start: time.Now()})
 	case path == "models" || strings.HasPrefix(path, "models/"):
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			g.wrongMethod(w, http.MethodGet)
@@ -141,8 +145,8 @@ func (g *Gateway) wrongMethod(w http.ResponseWriter, allowed string) {
 }
 
 // generate reads the request, finds its engine and chooses the way.
-func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, op Op) {
-	rec := &Record{Op: op, Start: time.Now()}
+func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) {
+	op := rec.Op
 	if g.o.Observer != nil {
 		defer g.o.Observer.End(rec)
 	}
@@ -157,7 +161,10 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, op Op) {
 		g.fail(w, rec, err)
 		return
 	}
-	rec.Stream = head.stream
+	rec.Stream, rec.Batch = head.stream, head.batch || rec.Batch
+	if head.batch = rec.Batch; head.batch && g.o.Batched != nil {
+		g.o.Batched()
+	}
 	engine, model, err := g.o.Catalog.Find(r.Context(), head.model)
 	if err != nil {
 		body.free()

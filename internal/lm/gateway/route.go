@@ -63,8 +63,7 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request, rec *Record, t *
 		}
 		note(w, rec, t)
 		last = g.lend(w, r, rec, l, body)
-		ask.Tried = append(ask.Tried, rec.Engine)
-		again := !last.shown && t.Again(r.Context(), last.err, len(ask.Tried))
+		again := !last.shown && t.Again(r.Context(), &ask, l, last.err)
 		l.Done(r.Context(), last.err, again)
 		if !again {
 			g.conclude(w, rec, last)
@@ -81,7 +80,7 @@ func (g *Gateway) lend(w http.ResponseWriter, r *http.Request, rec *Record, l *f
 	}
 	ctx, begun, end := l.Silent(r.Context())
 	defer end()
-	d := g.once(w, r.WithContext(ctx), rec, up, &buffer{b: body.b, lent: true}, &care{begin: func() { begun(); l.First() }})
+	d := g.once(w, r.WithContext(ctx), rec, up, &buffer{b: body.b, lent: true}, &care{begin: func() { begun(); l.First(); l.Keep() }})
 	if r.Context().Err() == nil {
 		d.err = l.Blame(ctx, d.err)
 	}

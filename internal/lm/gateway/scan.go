@@ -96,6 +96,7 @@ func readBody(r *http.Request, limit int64) (*buffer, error) {
 type head struct {
 	model    string
 	stream   bool
+	batch    bool   // it may wait until nobody else needs the engine
 	from, to int    // where model's value stands in the body, quotes included; 0, 0: nowhere
 	prompt   [2]int // where messages, prompt or input stands
 	object   int    // after the opening brace
@@ -181,6 +182,11 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 		}
 	case "messages", "prompt", "input":
 		h.prompt = [2]int{from, from + len(value)}
+	case "service_tier":
+		if value[0] != '"' && string(value) != "null" {
+			return about("service_tier", bad("service_tier must be a string"))
+		}
+		h.batch = string(value) == `"flex"`
 	case "stream":
 		if seen[1] {
 			return about("stream", bad("the field stream is there twice"))
@@ -202,7 +208,7 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 func (h *head) ask(b []byte) balance.Ask {
 	var c balance.Chain
 	c.Write(b[h.prompt[0]:h.prompt[1]])
-	return balance.Ask{Key: c.Key(), Prefix: c.Sums()}
+	return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: h.batch}
 }
 
 // rewrite puts the engine's own model name into the body if it differs.

@@ -27,7 +27,7 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, rec *Record,
 		g.fail(w, rec, err)
 		return
 	}
-	req.Model = m.ID
+	req.Model, req.Batch = m.ID, rec.Batch
 	a := &answer{
 		g: g, rec: rec, chat: rec.Op == Chat, usage: in.StreamOptions.IncludeUsage,
 		engine: e, id: newID(rec.Op), created: time.Now().Unix(), model: m.ID,

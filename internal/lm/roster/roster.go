@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/parleyhq/parley/internal/fault"
@@ -28,7 +29,13 @@ type Roster struct {
 	teams   map[string]*fleet.Fleet // by model: those that had two engines once
 	changed chan struct{}           // closed and replaced when a place changed
 	closed  chan struct{}
+	lined   atomic.Bool // single engines have a line before them, too
 }
+
+// Line has a line kept before every engine from now on, so that people's
+// requests can be told from those of a batch. Without it an engine that serves
+// its model alone is asked directly.
+func (r *Roster) Line() { r.lined.Store(true) }
 
 // Place is one engine's place, taken before the engine is ready.
 type Place struct {
@@ -243,7 +250,7 @@ func (r *Roster) known(model string) (lm.Engine, lm.Model) {
 	switch {
 	case len(found) == 0:
 		return nil, lm.Model{}
-	case len(found) == 1 && team == nil:
+	case len(found) == 1 && team == nil && !r.lined.Load():
 		return found[0].Engine, found[0].Model
 	case team == nil:
 		team = fleet.New(model, r.fleets)
