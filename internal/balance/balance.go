@@ -92,6 +92,7 @@ type Pool struct {
 	busy     map[uint64]int
 	cost     slope          // seconds that an unknown block of a prompt takes to read
 	service  average        // seconds of an answer, over all replicas
+	people   tide           // slots that people have in use
 	begins   average        // seconds to its first piece, without that for reading the prompt
 	suspects map[uint64]int // conversations whose requests have failed, and how often in a row
 	counts   map[string]Counts
@@ -253,7 +254,8 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) (out bool) {
 		return false
 	}
 	r := t.at
-	r.leave(now, t)
+	p.people.now(now, p.inUse())
+	r.leave(t)
 	if t.probe {
 		r.probes--
 	}

@@ -1,6 +1,9 @@
 package balance
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // average is an exponentially weighted mean whose first samples count evenly.
 type average struct {
@@ -46,4 +49,23 @@ func (s *slope) of() float64 {
 		return blockGuess
 	}
 	return math.Max(0, s.xy/s.xx)
+}
+
+// tide is what a number was over the recent past, for as long as it was that.
+type tide struct {
+	mean float64
+	at   time.Time
+}
+
+const remembered = 20 * time.Second // after which of what was a third still counts
+
+// now returns the mean; x is what the number has been since the last call.
+func (t *tide) now(at time.Time, x float64) float64 {
+	if d := at.Sub(t.at); t.at.IsZero() {
+		t.mean, t.at = x, at
+	} else if d > 0 {
+		t.mean += (1 - math.Exp(-float64(d)/float64(remembered))) * (x - t.mean)
+		t.at = at
+	}
+	return t.mean
 }

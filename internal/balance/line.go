@@ -131,12 +131,7 @@ func (p *Pool) dispatch(now time.Time) {
 	}
 	for len(p.line) == 0 && len(p.patient) > 0 {
 		x := p.price(now)
-		free := false
-		for i, r := range p.replicas {
-			x.room[i] = math.Min(x.room[i], r.spare(now))
-			free = free || x.room[i] >= 1
-		}
-		if !free {
+		if p.spare(x) < 1 {
 			break
 		}
 		t, i := p.choose(x, p.patient)
@@ -146,6 +141,36 @@ func (p *Pool) dispatch(now time.Time) {
 		p.grant(now, t, i)
 	}
 	p.makeRoom(now)
+}
+
+// spare is how many slots there are for the batch lane: what is free beside what
+// people had in use lately, as it goes up and down, and one for the next of them.
+// Those who come all the same are made room for.
+func (p *Pool) spare(x *prices) float64 {
+	free := 0.0
+	for i, r := range p.replicas {
+		if math.IsInf(r.limit(), 1) {
+			x.room[i] = math.Min(x.room[i], unknownBatch-float64(len(r.batch)))
+		}
+		free += math.Max(0, x.room[i])
+	}
+	mean := p.people.now(x.now, p.inUse())
+	keep := math.Round(mean+math.Sqrt(mean)) - p.inUse()
+	if p.slots() > 2 && !slices.ContainsFunc(p.replicas, func(r *replica) bool { return r.outs > 0 }) {
+		keep = math.Max(keep, 1) // but one that comes back is given little enough
+	}
+	return free - math.Max(keep, 0)
+}
+
+const unknownBatch = 4 // of the batch lane at once, where nobody says how many slots there are
+
+// inUse is how many slots people have now.
+func (p *Pool) inUse() float64 {
+	n := 0
+	for _, r := range p.replicas {
+		n += r.people()
+	}
+	return float64(n)
 }
 
 // makeRoom has as many of the batch lane give their slots back as people wait:
@@ -273,6 +298,7 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 	if t.probe {
 		r.probes++
 	}
+	p.people.now(now, p.inUse())
 	r.enter(now, t)
 	p.busy[t.ask.Key]++
 	r.seen.use(t.ask.Prefix)

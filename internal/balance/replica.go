@@ -13,8 +13,6 @@ type replica struct {
 	inflight int
 	batch    []*Ticket // of those in flight, the batch lane's, in the order in which they were granted
 	started  float64   // sum of the seconds at which the others were granted
-	peak     float64   // the most of the others at once, as it fades
-	peaked   time.Time
 
 	service average // seconds of an answer
 	load    average // answers in flight meanwhile
@@ -83,45 +81,19 @@ func (r *replica) enter(now time.Time, t *Ticket) {
 		return
 	}
 	r.started += seconds(now)
-	r.peak, r.peaked = math.Max(r.recent(now), float64(r.people())), now
 }
 
-func (r *replica) leave(now time.Time, t *Ticket) {
+func (r *replica) leave(t *Ticket) {
 	r.inflight--
 	if i := slices.Index(r.batch, t); i >= 0 {
 		r.batch = slices.Delete(r.batch, i, i+1)
 		return
 	}
-	r.peak, r.peaked = r.recent(now), now
 	r.started -= seconds(t.granted)
 }
 
 // people is how many of those in flight somebody waits for.
 func (r *replica) people() int { return r.inflight - len(r.batch) }
-
-// recent is the most that people had in flight here lately.
-func (r *replica) recent(now time.Time) float64 {
-	return r.peak * math.Exp(-math.Max(0, float64(now.Sub(r.peaked)))/float64(remembered))
-}
-
-// spare is how many more of the batch lane it may get: what is free beside the
-// slots that people had in use lately, and one for the next of them.
-func (r *replica) spare(now time.Time) float64 {
-	n := r.room(now)
-	if math.IsInf(r.limit(), 1) {
-		n = math.Min(n, unknownBatch-float64(len(r.batch)))
-	}
-	keep := math.Round(r.recent(now)) - float64(r.people())
-	if r.limit() > 2 && r.outs == 0 { // one that comes back is given little enough
-		keep++
-	}
-	return n - math.Max(0, keep)
-}
-
-const (
-	remembered   = 20 * time.Second // after which of what people had in use a third is kept free
-	unknownBatch = 4                // of the batch lane at once, where nobody says how many slots there are
-)
 
 // timed takes how long an answer took.
 func (r *replica) timed(now time.Time, took float64) {

@@ -402,3 +402,36 @@ def story_a_real_model(world):
                                        response_format={"type": "json_schema", "json_schema": {"name": "colour", "schema": schema}})
     assert json.loads(shaped.choices[0].message.content)["colour"] in ("red", "blue"), shaped.choices[0].message.content
     node.stop()
+
+
+def story_batches(world):
+    line = lambda name, text: json.dumps({"custom_id": name, "method": "POST", "url": "/v1/chat/completions",
+                                          "body": {"model": "scripted", "messages": [{"role": "user", "content": text}]}})
+    c = client(world.mock_node)
+    lines = "\n".join([line(f"line-{i}", "Hello") for i in range(20)] + [line("bad", "please 400")])
+    file = c.files.create(file=("in.jsonl", lines.encode()), purpose="batch")
+    check((file.purpose, file.bytes, c.files.retrieve(file.id)), ("batch", len(lines.encode()), file))
+    check(c.files.content(file.id).text, lines)
+    batch = c.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"for": "a test"})
+    batch = wait_for("the batch", lambda: (b := c.batches.retrieve(batch.id)).status == "completed" and b)
+    check((batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed, batch.metadata), (21, 20, 1, {"for": "a test"}))
+    out = [json.loads(x) for x in c.files.content(batch.output_file_id).text.splitlines()]
+    check(sorted(x["custom_id"] for x in out), sorted(f"line-{i}" for i in range(20)))
+    check({x["response"]["body"]["choices"][0]["message"]["content"] for x in out}, {"".join(world.mock.WORDS)})
+    failed = json.loads(c.files.content(batch.error_file_id).text)
+    check((failed["custom_id"], failed["response"]["status_code"]), ("bad", 400))
+    assert batch.id in [b.id for b in c.batches.list(limit=1)], "auto-paging over one to a page"
+    assert {file.id, batch.output_file_id} <= {f.id for f in c.files.list(limit=1)}
+    check(raises(openai.ConflictError, lambda: c.batches.cancel(batch.id)).status_code, 409)
+    check(c.files.delete(file.id).deleted, True)
+    raises(openai.NotFoundError, lambda: c.files.retrieve(file.id))
+
+    broken = c.files.create(file=("in.jsonl", (line("a", "x") + "\n{broken\n" + line("a", "x")).encode()), purpose="batch")
+    batch = c.batches.create(input_file_id=broken.id, endpoint="/v1/chat/completions", completion_window="24h")
+    batch = wait_for("the batch", lambda: (b := c.batches.retrieve(batch.id)).status == "failed" and b)
+    check([(e.line, e.code) for e in batch.errors.data], [(2, "invalid_json_line"), (3, "duplicate_custom_id")])
+    raises(openai.BadRequestError, lambda: c.files.create(file=("x", b"x"), purpose="fine-tune"))
+    raises(openai.BadRequestError, lambda: c.batches.create(input_file_id=broken.id, endpoint="/v1/moderations", completion_window="24h"))
+
+    flex = c.chat.completions.with_raw_response.create(model="scripted", messages=ASK, service_tier="flex")
+    assert "why=idle" in flex.headers["parley-engine"], flex.headers["parley-engine"]

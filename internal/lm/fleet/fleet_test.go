@@ -284,3 +284,40 @@ func TestModelOfAll(t *testing.T) {
 		t.Errorf("slots of one are not known: %+v", m)
 	}
 }
+
+// A batch's answer makes room for a person, whose answer comes at once, and is
+// begun again when that is over; nobody takes it for the engine's failure.
+func TestBatchMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, all := team(1, 1, fleet.Options{})
+		all[0].now(func(ctx context.Context, emit func(lm.Chunk) error) error {
+			select {
+			case <-time.After(10 * time.Second):
+				return emit(lm.Chunk{Text: "done"})
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		began := time.Now()
+		ended := make(chan time.Duration, 1)
+		go func() {
+			req := say("")
+			req.Batch = true
+			turn := f.Turn()
+			if _, err := turn.Generate(t.Context(), req, func(lm.Chunk) error { return nil }); err != nil || turn.Route().Why != balance.Idle {
+				t.Errorf("the batch's answer: %v, %+v", err, turn.Route())
+			}
+			ended <- time.Since(began)
+		}()
+		time.Sleep(5 * time.Second)
+		if _, err := answer(t.Context(), f.Turn(), "someone"); err != nil || time.Since(began) != 15*time.Second {
+			t.Errorf("somebody who came after 5 s had an answer of 10 s after %v (%v)", time.Since(began), err)
+		}
+		if d := <-ended; d < 25*time.Second || d > time.Minute {
+			t.Errorf("the batch's answer was there after %v", d)
+		}
+		if s, _ := f.States(); !s[0].Trusted || s[0].Failures+s[0].Refusals > 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
