@@ -16,7 +16,7 @@ import (
 )
 
 // The patterns that stand for whatever no other one takes.
-var fallThrough = []string{"/", "/api/", "/luis/", "/language/", "/s/", "/v1/", "/v3/", "/v3/directline/"}
+var fallThrough = []string{"/", "/api/", "/luis/", "/language/", "/s/", "/plain", "/plain/", "/v1/", "/v3/", "/v3/directline/"}
 
 // TestRoutes compares the routes in the source of the server with those of the
 // description: both ways.

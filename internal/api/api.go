@@ -56,7 +56,7 @@ type Options struct {
 	Batches *batch.Service
 	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
 	Page    http.Handler // everything else; nil = none
-	Plain   http.Handler // below /s/: what is shared, without JavaScript; nil = none
+	Plain   http.Handler // below /s/ and /plain: what needs no JavaScript; nil = none
 	// Channels answer everything below a path such as "/v3/directline/". Each
 	// says itself who may call it, from which origin.
 	Channels map[string]http.Handler
@@ -261,6 +261,8 @@ func (s *server) routes() http.Handler {
 func (s *server) pages(mux *http.ServeMux) {
 	if s.opts.Plain != nil {
 		mux.Handle("/s/", s.opts.Plain)
+		mux.Handle("/plain", s.opts.Plain)
+		mux.Handle("/plain/", s.opts.Plain)
 	}
 	if s.opts.Page != nil {
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

@@ -514,17 +514,20 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 			return nil, err
 		}
 	}
-	without, err := plain.Handler(plain.Options{Chat: a.chat, Style: web.Asset("plain.css"), Dark: web.Asset("dark.css"), Logger: a.lg})
+	fresh := func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer cancel()
+		_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
+	}
+	without, err := plain.Handler(plain.Options{
+		Chat: a.chat, Store: a.history, Guard: guard, Region: a.cfg.Region, Fresh: fresh, Style: web.Asset("plain.css"), Dark: web.Asset("dark.css"),
+		MaxBody: a.cfg.Limits.Body, Stopping: stopping, Logger: a.lg,
+	})
 	if err != nil {
 		return nil, err
 	}
 	o := api.Options{
-		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding,
-		Fresh: func(ctx context.Context) {
-			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-			defer cancel()
-			_ = a.current(ctx, func(string) bool { return true }) // a lagging list is better than none
-		},
+		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding, Fresh: fresh,
 		Gateway: a.gateway, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {

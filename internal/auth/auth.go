@@ -129,18 +129,20 @@ func (g *Guard) meant(r *http.Request) error {
 	return nil
 }
 
-// Visit gives a browser that has no session one of its own. On a node with
-// keys only SignIn does.
-func (g *Guard) Visit(w http.ResponseWriter, r *http.Request) {
+// Visit gives a browser that has no session one of its own, and reports whether
+// it did: from the next request on the browser is another user than in this one.
+// On a node with keys only SignIn does.
+func (g *Guard) Visit(w http.ResponseWriter, r *http.Request) (fresh bool) {
 	if !g.opts.Open || !loopbackHost(r.Host) {
-		return
+		return false
 	}
 	if c, err := r.Cookie(cookieName); err == nil {
 		if _, ok := g.open(sessionKind, c.Value); ok {
-			return
+			return false
 		}
 	}
 	g.set(w, r, "user-"+strings.ToLower(rand.Text()))
+	return true
 }
 
 // SignIn turns a key into a session.
@@ -161,6 +163,19 @@ func (g *Guard) Pass(user string) (value string, until time.Time) {
 	return passPrefix + g.seal(passKind, user, until), until
 }
 
+// Form returns what a form shows that was made for a user here. A form can be
+// posted from any page that the user's browser is on, and takes the session
+// along: what such a page can't know is this.
+func (g *Guard) Form(user string) string {
+	return g.seal(formKind, user, g.opts.Now().Add(g.opts.Lifetime))
+}
+
+// Formed reports whether a form was made for the user here.
+func (g *Guard) Formed(user, shown string) bool {
+	by, ok := g.open(formKind, shown)
+	return ok && by == user
+}
+
 // SignOut ends the browser's session.
 func (g *Guard) SignOut(w http.ResponseWriter) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: g.opts.Secure})
@@ -177,6 +192,7 @@ func (g *Guard) set(w http.ResponseWriter, r *http.Request, user string) {
 // The kinds of what is sealed: one can't stand for the other.
 const (
 	sessionKind  = "session"
+	formKind     = "form"
 	passKind     = "pass"
 	passPrefix   = "pass."
 	passLifetime = 12 * time.Hour

@@ -142,6 +142,24 @@ func FuzzCookie(f *testing.F) {
 
 // A pass is good on every node that has the secret, for as long as it says, and
 // is no session; a session is no pass.
+// A form is good for whom it was made for, and nothing else that is sealed is
+// one.
+func TestForm(t *testing.T) {
+	now := time.Now()
+	g := guard(t, auth.Options{Open: true, Lifetime: time.Hour, Now: func() time.Time { return now }})
+	form := g.Form("ann")
+	pass, _ := g.Pass("ann")
+	for shown, want := range map[string]bool{form: true, g.Form("bob"): false, "": false, pass: false, strings.TrimPrefix(pass, "pass."): false, form + "x": false} {
+		if got := g.Formed("ann", shown); got != want {
+			t.Errorf("%q is %v", shown, got)
+		}
+	}
+	now = now.Add(2 * time.Hour)
+	if g.Formed("ann", form) {
+		t.Error("it is good for ever")
+	}
+}
+
 func TestPass(t *testing.T) {
 	now := time.Now()
 	o := auth.Options{Keys: []auth.Key{{Name: "ci.team", Hash: secret.HashOf(secret.New("right"))}}, Now: func() time.Time { return now }}

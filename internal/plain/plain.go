@@ -1,10 +1,12 @@
-// Package plain serves pages that need no JavaScript: conversations that are
-// shown to others by a link. What may live here: HTML made from conversations,
-// and nothing that the page at / needs.
+// Package plain serves pages that need no JavaScript: the conversations of a
+// user at /plain, to read and to go on with, and those that are shown to others
+// by a link. What may live here: HTML made from conversations, and the forms on
+// it; nothing that the page at / needs.
 package plain
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -12,28 +14,44 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"time"
 
-	"github.com/parleyhq/parley/internal/activity"
+	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/chat"
-	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/store"
 )
 
 //go:embed html/*.html
-var files embed.FS
+var sheets embed.FS
 
-// policy lets nothing in but the style sheets and the icon: there is no script
-// to keep a hostile text from.
+// policy lets nothing in but the style sheets, the icon and the pictures that
+// people sent: there is no script to keep a hostile text from.
 const policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Options of the pages. Chat is required.
+// Store is what the pages read from the store.
+type Store interface {
+	Conversations(ctx context.Context, owner string, filter store.Filter, cursor string, limit int) ([]store.Conversation, string, error)
+	Search(ctx context.Context, owner, query, tag string, limit int) ([]store.Hit, error)
+}
+
+// Options of the pages. Chat, Store and Guard are required.
 type Options struct {
-	Chat *chat.Service
+	Chat  *chat.Service
+	Store Store
+	Guard *auth.Guard
+	// Region is where conversations that begin here belong.
+	Region string
+	// Fresh returns when the store has what was acknowledged before the call, or
+	// after a short while. Nil: no waiting.
+	Fresh func(context.Context)
 	// Style and Dark are the paths of the style sheets, for the light and over it
 	// for the dark.
 	Style, Dark string
-	Logger      *slog.Logger // nil = discard
+	MaxBody     int64 // bytes of what a form holds besides files; 0 = 1 MiB
+	// Stopping is closed when the node stops: pages on which an answer is being
+	// written end with it. Nil: never.
+	Stopping <-chan struct{}
+	Logger   *slog.Logger // nil = discard
 }
 
 type pages struct {
@@ -43,19 +61,21 @@ type pages struct {
 	shared chan struct{} // a token for each shared page that is being made
 }
 
-// atOnce bounds the shared pages that are made at the same time: who asks for
-// them is nobody that is known.
-const atOnce = 16
-
-// Handler answers below /s/.
+// Handler answers below /s/ and /plain.
 func Handler(opts Options) (http.Handler, error) {
-	if opts.Chat == nil {
-		return nil, errors.New("plain: Chat is required")
+	if opts.Chat == nil || opts.Store == nil || opts.Guard == nil {
+		return nil, errors.New("plain: Chat, Store and Guard are required")
+	}
+	if opts.Fresh == nil {
+		opts.Fresh = func(context.Context) {}
+	}
+	if opts.MaxBody == 0 {
+		opts.MaxBody = 1 << 20
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	html, err := template.ParseFS(files, "html/*.html")
+	html, err := template.ParseFS(sheets, "html/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("read the plain pages: %w", err)
 	}
@@ -70,6 +90,21 @@ func Handler(opts Options) (http.Handler, error) {
 		})
 	}
 	handle("GET /s/{link}", p.share)
+	handle("GET /plain", p.known(p.list))
+	handle("GET /plain/{$}", p.known(p.list))
+	handle("GET /plain/login", p.door)
+	handle("POST /plain/login", p.signIn)
+	handle("POST /plain/logout", p.signOut)
+	handle("POST /plain/new", p.form(p.begin))
+	handle("GET /plain/c/{id}", p.known(p.thread))
+	handle("GET /plain/c/{id}/delete", p.known(p.sure))
+	handle("POST /plain/c/{id}/say", p.form(p.say))
+	handle("POST /plain/c/{id}/stop", p.form(p.stop))
+	handle("POST /plain/c/{id}/again", p.form(p.again))
+	handle("POST /plain/c/{id}/more", p.form(p.more))
+	handle("POST /plain/c/{id}/think", p.form(p.think))
+	handle("POST /plain/c/{id}/title", p.form(p.rename))
+	handle("POST /plain/c/{id}/delete", p.form(p.remove))
 	handle("/", func(http.ResponseWriter, *http.Request) error { return errNoPage })
 	return mux, nil
 }
@@ -79,7 +114,9 @@ var errNoPage = fault.New(fault.NotFound, "there is no such page")
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer") // the address of a shared page is its key
+	// Nobody else is told the address. Our own forms say where they come from: a
+	// browser that says so only by its Origin would say "null" otherwise.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("X-Frame-Options", "DENY")
@@ -93,121 +130,81 @@ type sheet struct {
 	Title       string
 	Style, Dark string
 	Problem     string
+	// Of the pages of a user.
+	Token string // that its forms show
+	Keyed bool   // the user came with a key, and can go
 }
 
 func (p *pages) sheet(r *http.Request, title string) sheet {
 	return sheet{Words: spoken(r), Title: title, Style: p.opts.Style, Dark: p.opts.Dark}
 }
 
-// show writes a page whole, or nothing of it.
-func (p *pages) show(w http.ResponseWriter, status int, name string, data any) error {
+// make makes a page, or a part of one.
+func (p *pages) make(name string, data any) ([]byte, error) {
 	var b bytes.Buffer
 	if err := p.html.ExecuteTemplate(&b, name, data); err != nil {
-		return fmt.Errorf("make the page %s: %w", name, err)
+		return nil, fmt.Errorf("make the page %s: %w", name, err)
+	}
+	return b.Bytes(), nil
+}
+
+// show writes a page whole, or nothing of it.
+func (p *pages) show(w http.ResponseWriter, status int, name string, data any) error {
+	b, err := p.make(name, data)
+	if err != nil {
+		return err
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // a reader that left reads nothing
+	_, _ = w.Write(b) // a reader that left reads nothing
 	return nil
+}
+
+// told returns what went wrong in words, with the status that says so; 0 if
+// nobody is there to be told.
+func (p *pages) told(w http.ResponseWriter, r *http.Request, err error) (status int, problem string) {
+	say := spoken(r)
+	if after := fault.RetryAfterOf(err); after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(after.Seconds()))))
+	}
+	switch code := fault.CodeOf(err); code {
+	case fault.Canceled:
+		return 0, ""
+	case fault.NotFound:
+		return http.StatusNotFound, say.Gone
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized, say.NotIn
+	case fault.Forbidden:
+		return http.StatusForbidden, say.Refused + " (" + fault.MessageOf(err) + ")"
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge, say.Refused + " (" + fault.MessageOf(err) + ")"
+	case fault.Invalid, fault.Unsupported:
+		return http.StatusBadRequest, say.Refused + " (" + fault.MessageOf(err) + ")"
+	case fault.Conflict, fault.Fenced:
+		return http.StatusConflict, say.Refused + " (" + fault.MessageOf(err) + ")"
+	case fault.StorageFull:
+		p.lg.Warn("a page could not be made", "path", r.Pattern, "err", err)
+		return http.StatusInsufficientStorage, say.NoRoom
+	case fault.Unavailable, fault.Timeout, fault.Limited:
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "2")
+		}
+		p.lg.Warn("a page could not be made", "path", r.Pattern, "err", err)
+		return http.StatusServiceUnavailable, say.Later
+	}
+	p.lg.Error("a page could not be made", "path", r.Pattern, "err", err)
+	return http.StatusInternalServerError, say.Broken
 }
 
 // sorry shows what went wrong.
 func (p *pages) sorry(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusInternalServerError
-	s := p.sheet(r, "Parley")
-	switch fault.CodeOf(err) {
-	case fault.NotFound:
-		status, s.Problem = http.StatusNotFound, s.Words.Gone
-	case fault.Unavailable, fault.Timeout, fault.Limited:
-		status, s.Problem = http.StatusServiceUnavailable, s.Words.Later
-		w.Header().Set("Retry-After", "2")
-		p.lg.Warn("a page could not be made", "path", r.Pattern, "err", err)
-	case fault.Canceled:
+	status, problem := p.told(w, r, err)
+	if status == 0 {
 		return
-	default:
-		s.Problem = s.Words.Broken
-		p.lg.Error("a page could not be made", "path", r.Pattern, "err", err)
 	}
+	s := p.sheet(r, "Parley")
+	s.Problem = problem
 	if err := p.show(w, status, "sorry", s); err != nil {
 		http.Error(w, s.Problem, status)
 	}
-}
-
-// message is something said, ready to be shown.
-type message struct {
-	Mine bool
-	Who  string // of an answer
-	Text string // of a message
-	HTML template.HTML
-	At   time.Time
-}
-
-// patience is how long the answers of a page may take to be read. What is left
-// then is shown as it was written: it is more than anybody reads, or hostile.
-const patience = 2 * time.Second
-
-// messages are those of activities that hold text.
-func messages(acts []*activity.Activity) []message {
-	var out []message
-	until := time.Now().Add(patience)
-	for _, a := range acts {
-		if a.Type != activity.TypeMessage || a.Text == "" {
-			continue
-		}
-		m := message{Mine: !a.FromBot(), Text: a.Text, At: a.Timestamp.UTC()}
-		if !m.Mine {
-			m.Who, m.HTML = a.From.Name, markdown(a.Text, until)
-		}
-		out = append(out, m)
-	}
-	return out
-}
-
-// share shows a conversation to whoever has its link: no names but the bot's,
-// no cookie, nothing for search engines to keep.
-func (p *pages) share(w http.ResponseWriter, r *http.Request) error {
-	select {
-	case p.shared <- struct{}{}:
-		defer func() { <-p.shared }()
-	case <-time.After(time.Second):
-		return fault.New(fault.Limited, "%d shared pages are being made already", atOnce)
-	case <-r.Context().Done():
-		return r.Context().Err()
-	}
-	l, err := p.opts.Chat.Shared(r.Context(), r.PathValue("link"))
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	var (
-		title string
-		live  bool
-		at    time.Time
-		acts  []*activity.Activity
-	)
-	l.View(func(st *conversation.State) {
-		title, acts = st.Title, st.Shared()
-		if sh := st.Set.Share; sh != nil { // it may be taken back by now: then acts are none
-			live, at = sh.Live, sh.At.UTC()
-		}
-	})
-	s := p.sheet(r, title)
-	if title == "" {
-		s.Title = s.Words.Shared
-	}
-	return p.show(w, http.StatusOK, "shared", struct {
-		sheet
-		Messages []message
-		Live     bool
-		At       time.Time
-	}{s, messages(acts), live, at})
-}
-
-// weigh reads the weight of a language in an Accept-Language header.
-func weigh(q string) float64 {
-	v, err := strconv.ParseFloat(q, 64)
-	if err != nil {
-		return 0
-	}
-	return v
 }
