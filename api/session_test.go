@@ -193,8 +193,12 @@ func shared(t *testing.T, c *caller, path string) {
 		t.Errorf("found without the tag: %s", got.body)
 	}
 	file := c.with("Content-Type", "application/octet-stream")
-	export := `{"conversationId":"x","title":"Old","messages":[{"messageId":"u","isCreatedByUser":true,"text":"Where is the okapi?","createdAt":"2024-01-02T03:04:05Z"}]}`
-	if got := file.ok(200, "POST", "/api/v1/import", export); got.get("conversations") != 1.0 || got.get("messages") != 1.0 {
+	export := `{"conversationId":"x","title":"Old","messages":[{"messageId":"u","isCreatedByUser":true,"text":"Where is the okapi?","createdAt":"2024-01-02T03:04:05Z","files":[{"filename":"okapi.png","type":"image/png"}]},{"messageId":"a","parentMessageId":"u","text":"In the zoo.","createdAt":"2024-01-02T03:04:05Z","feedback":{"rating":"thumbsUp"}}]}`
+	if got := file.ok(200, "POST", "/api/v1/import?dry_run=true", export); got.get("conversations") != 1.0 || got.get("messages") != 2.0 || got.get("feedback") != 1.0 || got.text("missing.0") != "okapi.png" {
+		t.Errorf("it is said to hold: %s", got.body)
+	}
+	file.bad(400, "POST", "/api/v1/import?dry_run=maybe", export)
+	if got := file.ok(200, "POST", "/api/v1/import", export); got.get("conversations") != 1.0 || got.get("messages") != 2.0 || got.get("feedback") != 1.0 {
 		t.Errorf("imported: %s", got.body)
 	}
 	if got := file.ok(200, "POST", "/api/v1/import", export); got.get("conversations") != 0.0 || got.get("messages") != 0.0 || got.get("known") != 1.0 {
@@ -204,7 +208,8 @@ func shared(t *testing.T, c *caller, path string) {
 		t.Errorf("what was imported is found as %s", got.body)
 	}
 	file.ok(400, "POST", "/api/v1/import", "PK")
-	file.ok(413, "POST", "/api/v1/import", `[{"x":"`+strings.Repeat("x", 18<<20))
+	file.ok(400, "POST", "/api/v1/import", "PK\x03\x04")
+	file.ok(413, "POST", "/api/v1/import", `[{"x":"`+strings.Repeat("x", 34<<20))
 	empty := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", "").text("id")
 	c.ok(409, "PUT", empty+"/share", "")
 	c.ok(404, "PUT", path+"/share", `{"upto":"nothing"}`)

@@ -4,7 +4,6 @@
 package foreign
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -28,6 +27,7 @@ type Conversation struct {
 	Tags     []string
 	Messages []Message // a parent before its children; the branch that was on screen comes last
 	Left     Left
+	Missing  []string // names of the pictures and files that are counted in Left
 }
 
 // Message is one thing said.
@@ -35,28 +35,45 @@ type Message struct {
 	ID     string // the program's own
 	Parent string // ID of the message it follows, "" = none
 	Bot    bool
-	Model  string // of an answer
-	Text   string
+	Model  string    // of an answer
+	Text   string    // may be empty if there are Files
 	At     time.Time // zero = not known
+	Files  []File    // that go with it, of those that the export holds
+	Liked  string    // what the user thought of it: Like, Dislike or ""
+	Why    string    // in his words
 }
+
+// File is one that an export holds.
+type File struct {
+	Name string // as it was called, if that is known
+	Type string // as the program has it; "" = it doesn't say
+	Open func() (io.ReadCloser, error)
+}
+
+// What a user thinks of an answer.
+const (
+	Like    = "like"
+	Dislike = "dislike"
+)
 
 // Left counts what could not be carried over, by what it is.
 type Left map[string]int
 
 // What can be left.
 const (
-	Pictures = "pictures"
-	Files    = "files"
-	Tools    = "tools"  // what tools were asked and answered, and thoughts
-	Hidden   = "hidden" // instructions that the program kept to itself
-	Long     = "long"   // texts of more than MaxText bytes
-	Nothing  = "empty"  // conversations without a word
+	Pictures = "pictures" // that the export names and does not hold
+	Files    = "files"    // likewise
+	Refused  = "refused"  // too large here, empty, damaged, or of a type that is not taken
+	Tools    = "tools"    // what tools were asked and answered, and thoughts
+	Hidden   = "hidden"   // instructions that the program kept to itself
+	Long     = "long"     // texts of more than MaxText bytes
+	Nothing  = "empty"    // conversations without a word
 )
 
 // Limits of what is read.
 const (
 	MaxText  = 512 << 10 // bytes of a message
-	MaxOne   = 16 << 20  // bytes of a conversation
+	MaxOne   = 32 << 20  // bytes of a conversation: some hold their pictures
 	maxTitle = 200       // code points
 )
 
@@ -64,6 +81,10 @@ const (
 // they come: a file may be larger than memory. Errors of each are returned as
 // they are, others say what is wrong with the file.
 func Read(r io.Reader, each func(Conversation) error) error {
+	return read(r, &archive{}, each)
+}
+
+func read(r io.Reader, from *archive, each func(Conversation) error) error {
 	m := &meter{r: r}
 	d := json.NewDecoder(m)
 	first, err := d.Token()
@@ -78,7 +99,7 @@ func Read(r io.Reader, each func(Conversation) error) error {
 			if err := d.Decode(&raw); err != nil {
 				return wrong(err)
 			}
-			if err := one(raw, each); err != nil {
+			if err := one(raw, from, each); err != nil {
 				return err
 			}
 		}
@@ -91,13 +112,13 @@ func Read(r io.Reader, each func(Conversation) error) error {
 		if err != nil {
 			return wrong(err)
 		}
-		return one(rest, each)
+		return one(rest, from, each)
 	}
 	return errUnknown
 }
 
 var (
-	errUnknown = fault.New(fault.Invalid, "this is no export that is known here: conversations.json of ChatGPT, a JSON export of LibreChat or Open WebUI, or one of Parley")
+	errUnknown = fault.New(fault.Invalid, "this is no export that is known here: the zip or conversations.json of ChatGPT, a JSON export of LibreChat or Open WebUI, or one of Parley")
 	errLarge   = fault.New(fault.TooLarge, "a conversation has more than %d MiB", MaxOne>>20)
 )
 
@@ -105,7 +126,7 @@ func wrong(err error) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
-		return fault.New(fault.Invalid, "the file is not JSON (%s). A zip is unpacked first: conversations.json is in it", syntax.Error())
+		return fault.New(fault.Invalid, "the file is neither a zip nor JSON (%s)", syntax.Error())
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fault.New(fault.Invalid, "the file is empty or breaks off in the middle")
 	case fault.CodeOf(err) != fault.Internal:
@@ -131,7 +152,7 @@ func (m *meter) Read(b []byte) (int, error) {
 }
 
 // one reads a conversation of whichever program.
-func one(raw []byte, each func(Conversation) error) error {
+func one(raw []byte, from *archive, each func(Conversation) error) error {
 	var shape struct {
 		Mapping      json.RawMessage `json:"mapping"`
 		Chat         json.RawMessage `json:"chat"`
@@ -144,7 +165,7 @@ func one(raw []byte, each func(Conversation) error) error {
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return shapeless(err)
 	}
-	var read func([]byte) (*tree, error)
+	var read func([]byte, *archive) (*tree, error)
 	switch {
 	case shape.Mapping != nil:
 		read = chatGPT
@@ -157,7 +178,7 @@ func one(raw []byte, each func(Conversation) error) error {
 	default:
 		return errUnknown
 	}
-	t, err := read(raw)
+	t, err := read(raw, from)
 	if err != nil {
 		return shapeless(err)
 	}
@@ -268,7 +289,7 @@ func (t *tree) conversation() Conversation {
 func (c *Conversation) take(m *Message, skip bool) bool {
 	m.Text = strings.ToValidUTF8(m.Text, "\uFFFD")
 	switch {
-	case skip || strings.TrimSpace(m.Text) == "":
+	case skip || strings.TrimSpace(m.Text) == "" && len(m.Files) == 0:
 		return false
 	case len(m.Text) > MaxText:
 		c.Left[Long]++
@@ -309,9 +330,23 @@ func when(s string) time.Time {
 	return t.UTC()
 }
 
+// part is what a message is made of, in the words of those programs.
+type part struct {
+	Type    string          `json:"type"`
+	Content string          `json:"content_type"`
+	Text    json.RawMessage `json:"text"`
+	Pointer string          `json:"asset_pointer"` // ChatGPT's
+	Image   struct {        // LibreChat's
+		ID   string `json:"file_id"`
+		Name string `json:"filename"`
+	} `json:"image_file"`
+}
+
+func (p part) kind() string { return cmp.Or(p.Content, p.Type) }
+
 // text reads a list of texts and of objects that hold some. What is neither is
-// counted.
-func text(parts []json.RawMessage, left Left) string {
+// for other.
+func text(parts []json.RawMessage, other func(part)) string {
 	var out []string
 	for _, raw := range parts {
 		var s string
@@ -319,36 +354,30 @@ func text(parts []json.RawMessage, left Left) string {
 			out = append(out, s)
 			continue
 		}
-		var p struct {
-			Type    string          `json:"type"`
-			Content string          `json:"content_type"`
-			Text    json.RawMessage `json:"text"`
-		}
+		var p part
 		if json.Unmarshal(raw, &p) != nil {
 			continue
 		}
-		switch kind := cmp.Or(p.Content, p.Type); {
-		case kind == "text" || kind == "audio_transcription":
-			var inner struct {
-				Value string `json:"value"`
-			}
-			if json.Unmarshal(p.Text, &s) == nil {
-				out = append(out, s)
-			} else if json.Unmarshal(p.Text, &inner) == nil {
-				out = append(out, inner.Value)
-			}
-		case strings.Contains(kind, "image"):
-			left[Pictures]++
-		case strings.Contains(kind, "think") || strings.Contains(kind, "tool"):
-			left[Tools]++
-		default:
-			left[Files]++
+		if kind := p.kind(); kind != "text" && kind != "audio_transcription" {
+			other(p)
+			continue
+		}
+		var inner struct {
+			Value string `json:"value"`
+		}
+		if json.Unmarshal(p.Text, &s) == nil {
+			out = append(out, s)
+		} else if json.Unmarshal(p.Text, &inner) == nil {
+			out = append(out, inner.Value)
 		}
 	}
 	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return strings.TrimSpace(s) == "" }), "\n\n")
 }
 
-// null reports whether a field says nothing.
-func null(raw json.RawMessage) bool {
-	return len(raw) == 0 || bytes.Equal(bytes.TrimSpace(raw), []byte("null"))
+// miss counts what the export only names.
+func (t *tree) miss(what, name string) {
+	t.Left[what]++
+	if name = strings.TrimSpace(strings.ToValidUTF8(name, "")); name != "" {
+		t.Missing = append(t.Missing, name)
+	}
 }

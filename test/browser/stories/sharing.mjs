@@ -1,6 +1,7 @@
 // Tags, and letting others read.
 import { join } from "node:path";
 import { clean } from "../lib/check.mjs";
+import { zip } from "../lib/zip.mjs";
 import { equal, ok, pause, until } from "../lib/util.mjs";
 
 const menu = async (p, what) => {
@@ -27,6 +28,11 @@ const nasty = "# Tea\n\nA *good* cup:\n\n1. Water at **95 °C**\n2. `sleep(180)`
 
 // exported is what ChatGPT would have written.
 const node = (id, parent, role, text) => [id, { id, parent, children: [], message: { author: { role }, create_time: 1700000000, recipient: "all", content: { content_type: "text", parts: [text] } } }];
+const attached = ([id, n]) => {
+  n.message.content = { content_type: "multimodal_text", parts: [{ content_type: "image_asset_pointer", asset_pointer: "file-service://file-Gone2" }, ...n.message.content.parts] };
+  n.message.metadata = { attachments: [{ id: "file-Leaf1", name: "leaf.txt", mime_type: "text/plain" }, { id: "file-Gone2", name: "cup.png", mime_type: "image/png" }] };
+  return [id, n];
+};
 const exported = JSON.stringify([
   {
     title: "Tea in another house",
@@ -35,7 +41,7 @@ const exported = JSON.stringify([
     current_node: "a2",
     mapping: Object.fromEntries([
       ["s", { id: "s", parent: null, message: { author: { role: "system" }, content: { content_type: "text", parts: ["be kind"] } } }],
-      node("u1", "s", "user", "How is tea made there?"),
+      attached(node("u1", "s", "user", "How is tea made there?")),
       node("a1", "u1", "assistant", "With leaves."),
       node("a2", "u1", "assistant", "With **water**."),
     ]),
@@ -49,11 +55,17 @@ export const stories = {
     const p = await t.page(n.url);
     const bring = async (want) => {
       await p.page.click("text=Preferences");
-      await p.page.setInputFiles(".import input", { name: "conversations.json", mimeType: "application/json", buffer: Buffer.from(exported) });
+      await p.page.setInputFiles(".import input", { name: "export.zip", mimeType: "application/zip", buffer: zip({ "conversations.json": exported, "file-Leaf1-leaf.txt": "green", "message_feedback.json": '[{"id":"a2","rating":"thumbs_up"}]' }) });
+      await until(async () => (await p.page.textContent(".import")).includes("The file holds 1 conversation with 3 messages, 1 file and 1 thumb."), "what is in the file");
+      ok((await p.page.textContent(".import")).includes("Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what of it can't be carried over is told before");
+      await p.page.click("text=What the files are called");
+      await clean(p, "the report before an import");
+      await shot(t, p, "import-before");
+      await p.page.click("text=Take it in");
       await until(async () => (await p.page.textContent(".import")).includes(want), want);
     };
     await bring("1 new conversation, 3 new messages.");
-    ok((await p.page.textContent(".import")).includes("Not carried over: 1 hidden instruction."), "what was left is told");
+    ok((await p.page.textContent(".import")).includes("With 1 file and 1 thumb.Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what came along and what was left is told");
     await clean(p, "an import");
     await shot(t, p, "import");
     await p.page.keyboard.press("Escape");
@@ -62,12 +74,14 @@ export const stories = {
     await p.page.click('nav >> text="Tea in another house"');
     await until(async () => (await p.answer()) === "With water.", "the branch that was on screen");
     ok((await p.page.textContent("article.answer")).includes("2/2"), "the other branch is there");
+    equal(await p.page.getAttribute('article.answer [aria-label="A good answer"]', "aria-pressed"), "true", "what was thought of it");
+    ok((await p.page.textContent("article.said")).includes("leaf.txt"), "the file");
     equal((await p.page.textContent("nav section h2")).trim(), "Earlier", "where it stands in the list");
     await p.say("And here?");
     await p.finished(2);
     await p.page.click("text=Preferences");
     await p.page.setInputFiles(".import input", { name: "x.zip", mimeType: "application/zip", buffer: Buffer.from("PK\u0003\u0004") });
-    await until(async () => (await p.page.textContent(".import")).includes("A zip is unpacked first"), "what is wrong with a zip");
+    await until(async () => (await p.page.textContent(".import")).includes("zip is damaged"), "what is wrong with a zip");
     equal(p.errors.join(" "), "", "errors");
   },
 

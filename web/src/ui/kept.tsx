@@ -203,19 +203,24 @@ export function Links({ session }: { session: Session }): VNode | null {
   );
 }
 
-// Import takes in what other programs exported, by a button or dropped here.
+// Import takes in what other programs exported, by a button or dropped here. It
+// first says what is in the file and what can't be carried over.
 export function Import({ session }: { session: Session }): VNode {
   const { busy, problem, run } = useWork();
+  const [found, look] = useState<{ file: File; is: Taken } | null>(null);
   const [taken, set] = useState<Taken | null>(null);
-  const take = (file: File | undefined): void => {
+  const choose = (file: File | undefined): void => {
     if (!file || busy) return;
     set(null);
+    look(null);
+    void run(async () => look({ file, is: await kept.take(file, true) }));
+  };
+  const take = (file: File): void =>
     void run(async () => {
-      set(await kept.take(file));
+      set(await kept.take(file, false));
+      look(null);
       void session.refreshList();
     });
-  };
-  const left = Object.entries(taken?.left ?? {}).filter(([, n]) => n > 0);
   return (
     <section
       class="import"
@@ -223,7 +228,7 @@ export function Import({ session }: { session: Session }): VNode {
       onDragOver={(e) => e.preventDefault()}
       onDrop={(e) => {
         e.preventDefault();
-        take(e.dataTransfer?.files[0]);
+        choose(e.dataTransfer?.files[0]);
       }}
     >
       <h3 id="import-title">{words.importTitle}</h3>
@@ -232,25 +237,63 @@ export function Import({ session }: { session: Session }): VNode {
         {words.importFile}
         <input
           type="file"
-          accept=".json,application/json"
+          accept=".json,.zip,application/json,application/zip"
           disabled={busy}
           onChange={(e) => {
-            take(e.currentTarget.files?.[0]);
+            choose(e.currentTarget.files?.[0]);
             e.currentTarget.value = "";
           }}
         />
       </label>
       <div role="status">
-        {busy ? <p class="box-text">{words.importing}</p> : null}
+        {busy ? <p class="box-text">{found ? words.importing : words.importLooking}</p> : null}
+        {found ? (
+          <>
+            <p>{words.importFound(found.is.conversations, found.is.messages, found.is.files, found.is.feedback)}</p>
+            <Left of={found.is} />
+          </>
+        ) : null}
         {taken ? (
           <>
             <p>{words.imported(taken.conversations, taken.messages, taken.known, taken.deleted)}</p>
-            {left.length > 0 ? <p class="box-text">{words.importLeft(left.map(([what, n]) => words.importKinds[what]?.(n) ?? `${n} ${what}`).join(", "))}</p> : null}
+            {taken.files + taken.feedback > 0 ? <p class="box-text">{words.importWith(taken.files, taken.feedback)}</p> : null}
+            <Left of={taken} />
           </>
         ) : null}
       </div>
+      {found ? (
+        <div class="row">
+          <button type="button" class="button small" disabled={busy} onClick={() => take(found.file)}>
+            {words.importTake}
+          </button>
+          <button type="button" class="button plain small" disabled={busy} onClick={() => look(null)}>
+            {words.cancel}
+          </button>
+        </div>
+      ) : null}
       <Trouble text={problem} />
     </section>
+  );
+}
+
+// Left says what of an export can't be carried over.
+function Left({ of }: { of: Taken }): VNode | null {
+  const left = Object.entries(of.left).filter(([, n]) => n > 0);
+  if (left.length === 0) return null;
+  return (
+    <>
+      <p class="box-text">{words.importLeft(left.map(([what, n]) => words.importKinds[what]?.(n) ?? `${n} ${what}`).join(", "))}</p>
+      {of.missing.length > 0 ? (
+        <details class="box-text">
+          <summary>{words.importMissing}</summary>
+          <ul>
+            {of.missing.map((name) => (
+              <li dir="auto">{name}</li>
+            ))}
+          </ul>
+        </details>
+      ) : null}
+    </>
   );
 }
 
