@@ -180,7 +180,7 @@ func (f *Fleet) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
 	i := slices.IndexFunc(*f.members.Load(), func(m Member) bool { return m.Engine.Name() == t.Replica })
 	if i < 0 { // it went in this very moment
 		f.pool.Leave(time.Now(), t)
-		return nil, fault.New(fault.Unavailable, "the engine %q is gone", t.Replica)
+		return f.Take(ctx, ask)
 	}
 	l := &Lease{Member: (*f.members.Load())[i], Why: t.Why, Waited: t.Waited, Silence: untold, f: f, t: t, kept: make(chan struct{})}
 	switch {

@@ -52,6 +52,8 @@ type Place struct {
 	declared []string  // models that it serves whatever it lists
 	weight   float64
 	tune     func(lm.Model) lm.Model
+	of       *Group // whose replica this is; nil: an engine of its own
+	group    *Group // whose place this is; nil: an engine's
 }
 
 // New returns an empty roster. fleets are the options of every fleet that
@@ -134,19 +136,30 @@ func (r *Roster) Find(ctx context.Context, model string) (lm.Engine, lm.Model, e
 		if e != nil {
 			return e, m, nil
 		}
-		if !wait {
+		if len(wait) == 0 {
 			return nil, lm.Model{}, err
 		}
-		select {
-		case <-more:
-		case <-ctx.Done():
+		if !r.await(ctx, more, wait) {
 			return nil, lm.Model{}, err
 		}
 	}
 }
 
-// find looks once; wait says that a starting engine may still serve the model.
-func (r *Roster) find(ctx context.Context, model string) (lm.Engine, lm.Model, bool, error) {
+// await waits until a place has changed; groups among those that are waited for
+// hear of it. False: ctx has ended.
+func (r *Roster) await(ctx context.Context, more <-chan struct{}, wait []*Place) bool {
+	r.hold(wait, 1)
+	defer r.hold(wait, -1)
+	select {
+	case <-more:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// find looks once; wait are starting engines that may still serve the model.
+func (r *Roster) find(ctx context.Context, model string) (_ lm.Engine, _ lm.Model, wait []*Place, _ error) {
 	if model == "" {
 		first, wait, err := r.first(ctx)
 		if err != nil {
@@ -155,9 +168,8 @@ func (r *Roster) find(ctx context.Context, model string) (lm.Engine, lm.Model, b
 		model = first
 	}
 	if e, m := r.known(model); e != nil {
-		return e, m, false, nil
+		return e, m, nil, nil
 	}
-	wait := false
 	var down, dead error
 	for _, p := range r.all() {
 		name, engine, final, problem := p.state()
@@ -168,45 +180,50 @@ func (r *Roster) find(ctx context.Context, model string) (lm.Engine, lm.Model, b
 			}
 		case final:
 			dead = fault.New(fault.Unsupported, "the engine %s can't be used: %s", name, problem)
+		case !p.mayServe(model):
+		case p.broken():
+			down = fault.New(fault.Unavailable, "the engine %s does not start: %s", name, problem).After(10 * time.Second)
 		default:
-			wait = true
+			wait = append(wait, p)
 			down = fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
 		}
 	}
 	if e, m := r.known(model); e != nil {
-		return e, m, false, nil
+		return e, m, nil, nil
 	}
 	if down != nil {
 		return nil, lm.Model{}, wait, down
 	}
 	if dead != nil { // for good, so that nobody waits for it
-		return nil, lm.Model{}, false, dead
+		return nil, lm.Model{}, nil, dead
 	}
-	return nil, lm.Model{}, false, fault.New(fault.NotFound, "no engine serves the model %q", model)
+	return nil, lm.Model{}, nil, fault.New(fault.NotFound, "no engine serves the model %q", model)
 }
 
 // first is the model of those that name none.
-func (r *Roster) first(ctx context.Context) (model string, wait bool, err error) {
+func (r *Roster) first(ctx context.Context) (model string, wait []*Place, err error) {
 	var dead error
 	for _, p := range r.all() {
 		name, engine, final, problem := p.state()
 		switch {
+		case p.gathers():
+			return p.promised()[0].ID, nil, nil
 		case engine != nil:
 			models, err := p.list(ctx)
 			if err != nil {
-				return "", false, err
+				return "", nil, err
 			}
-			return models[0].ID, false, nil
+			return models[0].ID, nil, nil
 		case final:
 			dead = fault.New(fault.Unsupported, "the engine %s can't be used: %s", name, problem)
 		default: // the default is the first that may serve
-			return "", true, fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
+			return "", []*Place{p}, fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
 		}
 	}
 	if dead != nil {
-		return "", false, dead
+		return "", nil, dead
 	}
-	return "", false, fault.New(fault.Unavailable, "there is no engine that could answer")
+	return "", nil, fault.New(fault.Unavailable, "there is no engine that could answer")
 }
 
 func (r *Roster) all() []*Place {
@@ -227,21 +244,26 @@ func (p *Place) state() (name string, engine lm.Engine, final bool, problem stri
 func (r *Roster) known(model string) (lm.Engine, lm.Model) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.knownLocked(model)
+}
+
+// knownLocked is known for who holds r.mu.
+func (r *Roster) knownLocked(model string) (lm.Engine, lm.Model) {
 	var members [8]fleet.Member
 	found := members[:0]
+	comesAndGoes := false
 	for _, p := range r.places {
 		if p.engine == nil {
 			continue
 		}
 		p.refresh()
 		for _, m := range p.models {
-			if model == p.name || len(model) > len(p.name) && model[len(p.name)] == '/' && model[:len(p.name)] == p.name && model[len(p.name)+1:] == m.ID {
-				if m.ID != model {
-					return p.engine, m
-				}
+			if m.ID != model && means(model, p.name, m.ID) {
+				return p.engine, m
 			}
-			if m.ID == model {
+			if m.ID == model || p.of != nil && means(model, p.of.place.name, m.ID) {
 				found = append(found, fleet.Member{Engine: p.engine, Model: m, Weight: p.weight})
+				comesAndGoes = comesAndGoes || p.of != nil
 				break
 			}
 		}
@@ -250,7 +272,7 @@ func (r *Roster) known(model string) (lm.Engine, lm.Model) {
 	switch {
 	case len(found) == 0:
 		return nil, lm.Model{}
-	case len(found) == 1 && team == nil && !r.lined.Load():
+	case len(found) == 1 && team == nil && !comesAndGoes && !r.lined.Load():
 		return found[0].Engine, found[0].Model
 	case team == nil:
 		team = fleet.New(model, r.fleets)
@@ -258,6 +280,13 @@ func (r *Roster) known(model string) (lm.Engine, lm.Model) {
 	}
 	team.Set(found)
 	return team.Turn(), team.Model()
+}
+
+// means reports whether model is an engine's own name, or that with a model of
+// it after a slash.
+func means(model, engine, id string) bool {
+	rest, ok := strings.CutPrefix(model, engine)
+	return ok && (rest == "" || rest[0] == '/' && rest[1:] == id)
 }
 
 // refresh asks for the models in the background once they are not fresh. The
@@ -309,6 +338,9 @@ func (p *Place) list(ctx context.Context) ([]lm.Model, error) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	p.models, p.listed = found, time.Now()
+	if p.of != nil {
+		p.of.place.models = found // what is known of them while none runs
+	}
 	return found, nil
 }
 
@@ -333,12 +365,18 @@ func onlyDeclared(found []lm.Model, declared []string) []lm.Model {
 func (r *Roster) Models(ctx context.Context) ([]lm.Model, error) {
 	var out []lm.Model
 	for _, p := range r.all() {
-		if _, engine, _, _ := p.state(); engine == nil {
+		_, engine, _, _ := p.state()
+		var models []lm.Model
+		var err error
+		switch {
+		case p.gathers():
+			models = p.promised()
+		case engine == nil:
 			continue
-		}
-		models, err := p.list(ctx)
-		if err != nil {
-			continue
+		default:
+			if models, err = p.list(ctx); err != nil {
+				continue
+			}
 		}
 		for _, m := range models {
 			if !slices.ContainsFunc(out, func(x lm.Model) bool { return x.ID == m.ID }) {
@@ -367,6 +405,9 @@ func (r *Roster) Default() Status {
 			continue
 		}
 		s := Status{Name: p.name, Ready: p.engine != nil, Problem: p.problem}
+		if p.group != nil && p.group.replicas > 0 {
+			s.Ready, s.Problem = true, ""
+		}
 		if len(p.models) > 0 {
 			s.Model, s.Demo = p.models[0].ID, p.models[0].Demo
 		}
@@ -403,8 +444,10 @@ func (r *Roster) Health(ctx context.Context) error {
 	r.mu.Lock()
 	var engine lm.Engine
 	why := []string{}
+	asleep := false
 	for _, p := range r.places {
 		if p.engine == nil {
+			asleep = asleep || p.group != nil && !p.group.refused
 			why = append(why, p.name+": "+p.problem)
 			continue
 		}
@@ -417,6 +460,9 @@ func (r *Roster) Health(ctx context.Context) error {
 		break
 	}
 	r.mu.Unlock()
+	if engine == nil && asleep {
+		return nil // it takes requests, and holds them until it has started
+	}
 	if engine == nil {
 		return fault.New(fault.Unavailable, "no engine is ready (%s)", strings.Join(why, "; "))
 	}
@@ -429,6 +475,8 @@ func (r *Roster) Healthy(ctx context.Context, name string) error {
 		have, engine, _, problem := p.state()
 		switch {
 		case have != name:
+		case p.gathers() && !p.broken():
+			return nil
 		case engine == nil:
 			return fault.New(fault.Unavailable, "%s", problem)
 		default:
