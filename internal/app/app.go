@@ -38,6 +38,7 @@ import (
 	"github.com/parleyhq/parley/internal/lm/roster"
 	"github.com/parleyhq/parley/internal/plain"
 	"github.com/parleyhq/parley/internal/progress"
+	"github.com/parleyhq/parley/internal/scale/crew"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/tlscert"
 	"github.com/parleyhq/parley/internal/understand"
@@ -69,6 +70,8 @@ type App struct {
 	roster   *roster.Roster
 	gateway  *gateway.Gateway
 	batches  *batch.Service
+	crews    atomic.Pointer[[]*crew.Crew] // of the engines that are scaled
+	crewing  sync.Mutex                   // held while crews come and go
 	board    *health.Board
 	metrics  *telemetry.Metrics
 	listener net.Listener

@@ -18,15 +18,17 @@ import (
 	"github.com/parleyhq/parley/internal/lm/pull"
 	"github.com/parleyhq/parley/internal/lm/roster"
 	"github.com/parleyhq/parley/internal/progress"
+	"github.com/parleyhq/parley/internal/scale/crew"
 	"github.com/parleyhq/parley/internal/telemetry"
 )
 
 // startEngines takes a place for every engine and gets them ready in the
 // background: the node is up while a model is fetched or loaded.
 func (a *App) startEngines(ctx context.Context) error {
-	a.roster = roster.New(fleet.Options{Observer: routes{a.metrics}, Log: a.lg})
+	a.roster = roster.New(fleet.Options{Observer: routes{a.metrics, a.crewsOf}, Log: a.lg})
+	a.metrics.Scales(a.scales)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a.onStop("engines", func(context.Context) error { cancel(); return a.roster.Close() })
+	a.onStop("engines", func(context.Context) error { cancel(); a.stopCrews(); return a.roster.Close() })
 	if a.cfg.Auto() {
 		p := a.roster.Expect("engine", "looking for an engine on this machine", nil)
 		go a.auto(run, p)
@@ -46,19 +48,28 @@ func (a *App) startEngines(ctx context.Context) error {
 	return nil
 }
 
-// routes passes what fleets do on to the metrics.
-type routes struct{ m *telemetry.Metrics }
+// routes passes what fleets do on to the metrics, and to whoever scales them.
+type routes struct {
+	m     *telemetry.Metrics
+	crews func() []*crew.Crew
+}
 
 func (r routes) Routed(engine, model string, why balance.Why, waited time.Duration) {
 	r.m.Routed(engine, model, string(why), waited)
+	for _, c := range r.crews() {
+		c.Routed(engine, model, why, waited)
+	}
 }
 
 func (r routes) Left(engine, model string, v balance.Verdict, retried, out bool) {
 	r.m.Left(engine, model, v.String(), retried, out)
+	for _, c := range r.crews() {
+		c.Left(engine, model, v, retried, out)
+	}
 }
 
 func declared(e config.Engine) []string {
-	if e.Kind == config.OpenAI {
+	if e.Kind == config.OpenAI || e.Kind == config.Process {
 		return e.Models
 	}
 	return nil
@@ -77,6 +88,8 @@ func (a *App) ready(ctx context.Context, p *roster.Place, e config.Engine) error
 		return nil
 	case config.Embedded:
 		return a.embedded(ctx, p, e)
+	case config.Process:
+		return a.processes(ctx, p, e)
 	}
 	return a.remote(ctx, p, e)
 }
@@ -150,22 +163,33 @@ func (a *App) embedded(ctx context.Context, p *roster.Place, e config.Engine) er
 	if err != nil {
 		return err
 	}
-	engine, err := llama.New(llama.Options{
-		Library: paths.LibraryDir, Model: paths.Model, ID: paths.ModelID, Slots: e.Slots,
-		Window: e.Context, Threads: e.Threads, Resume: e.Resume, Logger: a.lg,
-		OnExit: func(x llama.Exit) {
-			if ctx.Err() == nil {
-				a.lg.Warn("the embedded engine's process ended and is started again", "pid", x.Pid, "err", x.Err)
-			}
-		},
-	})
+	start := func(name string) (*llama.Engine, error) {
+		engine, err := llama.New(llama.Options{
+			Name: name, Library: paths.LibraryDir, Model: paths.Model, ID: paths.ModelID, Slots: e.Slots,
+			Window: e.Context, Threads: e.Threads, Resume: e.Resume, Logger: a.lg,
+			OnExit: func(x llama.Exit) {
+				if ctx.Err() == nil {
+					a.lg.Warn("the embedded engine's process ended and is started again", "pid", x.Pid, "err", x.Err)
+				}
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		return engine, engine.Start(ctx)
+	}
+	advise := func(m lm.Model) lm.Model { m.Advice = paths.Advice; return m }
+	if e.Scaled() {
+		return a.scaled(ctx, p, e, []string{paths.ModelID}, advise, func(name string) (crew.Replica, error) {
+			engine, err := start(name)
+			return &embeddedReplica{engine, make(chan struct{})}, err
+		})
+	}
+	engine, err := start(llama.Name)
 	if err != nil {
 		return err
 	}
-	if err := engine.Start(ctx); err != nil {
-		return err
-	}
-	p.Serve(engine, "", func(m lm.Model) lm.Model { m.Advice = paths.Advice; return m })
+	p.Serve(engine, "", advise)
 	a.opts.Console.Line("Engine: embedded llama.cpp, model %s", paths.ModelID)
 	return nil
 }

@@ -202,7 +202,7 @@ func commands() *command {
 			{"parley doctor", "find out what is missing, and what to do about it"},
 		},
 		subs: []*command{
-			upCommand(), serveCommand(), chatCommand(), conversationCommand(), configCommand(), certCommand(), doctorCommand(), drillCommand(), edgeCommand(), regionsCommand(), channelCommand(), batchCommand(), nluCommand(),
+			upCommand(), serveCommand(), chatCommand(), conversationCommand(), configCommand(), certCommand(), doctorCommand(), drillCommand(), edgeCommand(), regionsCommand(), channelCommand(), batchCommand(), nluCommand(), scaleCommand(),
 			storeCommand(), modelCommand(), keyCommand(), versionCommand(), engineCommand(),
 		},
 	}

@@ -115,6 +115,7 @@ type Key struct {
 const (
 	OpenAI   = "openai"   // any server with the OpenAI API
 	Embedded = "embedded" // llama.cpp in a child process of this node
+	Process  = "process"  // servers with the OpenAI API that this node starts and stops
 	Demo     = "demo"     // canned text, and says so
 	Echo     = "echo"     // says what it was told
 )
@@ -122,7 +123,7 @@ const (
 // Engine is one engine to use.
 type Engine struct {
 	Name    string
-	Kind    string        // OpenAI, Embedded, Demo or Echo
+	Kind    string        // OpenAI, Process, Embedded, Demo or Echo
 	URL     string        // OpenAI: the API's base, for example http://127.0.0.1:11434/v1
 	Key     secret.String // OpenAI: sent to the server
 	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server" or "ollama"; "" is "auto"
@@ -134,6 +135,8 @@ type Engine struct {
 	Vision  bool          // OpenAI: reads pictures, whatever the server says of itself
 	Threads int           // Embedded: processor threads; 0 = one for each physical core
 	Timeout time.Duration // longest silence in the middle of an answer
+	Command []string      // Process: starts a server on the port that stands for {port}
+	Scale   Scale         // Process, Embedded
 }
 
 // Bot says how answers are made.
@@ -523,6 +526,9 @@ func (l *loader) finishEngines(c *Config) {
 		if e.Kind == Embedded && e.Resume == "" {
 			c.Engines[i].Resume = embeddedResume(c.Bots)
 		}
+		if e.Kind == Process && e.Scale.Max == 0 {
+			c.Engines[i].Scale.Max = 1
+		}
 	}
 }
 
@@ -539,11 +545,16 @@ func (l *loader) checkEngine(key string, e Engine) {
 	if e.Kind == "" {
 		return // that is a problem already
 	}
+	l.checkScale(key, e)
 	if openAI && e.URL == "" && !l.failedAt(key+".url") {
 		l.problem(key+".url", `for example "http://127.0.0.1:11434/v1"`, "an engine of kind openai needs the base URL of its API")
 	}
-	if !openAI && (e.URL != "" || !e.Key.Empty() || e.Dialect != "" || e.Vision) {
-		l.problem(key, "url, key, dialect and vision belong to kind openai", "an engine of kind %s has no server to reach", e.Kind)
+	if !openAI && (e.URL != "" || !e.Key.Empty()) {
+		l.problem(key, "url and key belong to kind openai", "an engine of kind %s has no server to reach", e.Kind)
+	}
+	speaks := openAI || e.Kind == Process
+	if !speaks && (e.Dialect != "" || e.Vision) {
+		l.problem(key, "dialect and vision belong to the kinds openai and process", "an engine of kind %s has no server", e.Kind)
 	}
 	if !embedded && (e.Context != 0 || e.Threads != 0) {
 		l.problem(key, "context and threads belong to kind embedded", "an engine of kind %s decides that itself", e.Kind)
@@ -551,7 +562,7 @@ func (l *loader) checkEngine(key string, e Engine) {
 	if embedded && len(e.Models) > 1 {
 		l.problem(key+".models", "make one engine for each model", "an embedded engine serves one model")
 	}
-	if openAI && (e.Resume == lm.Exact || e.Resume == lm.Quick) {
+	if speaks && (e.Resume == lm.Exact || e.Resume == lm.Quick) {
 		l.problem(key+".resume", "prefill, restart or fail", "%q needs token ids, which only the embedded engine gives", e.Resume)
 	}
 	if embedded && e.Resume == lm.Prefill {

@@ -277,11 +277,11 @@ func keySettings() []row[Key] {
 }
 
 func engineSettings() []row[Engine] {
-	return []row[Engine]{
+	return append([]row[Engine]{
 		text(Row{Key: "name", Required: true, Bounds: "letters, digits, . _ -", Doc: "Its name in metrics, messages and answers."},
 			func(e *Engine) *string { return &e.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
-		required(choice(Row{Key: "kind", Doc: "Any server with the OpenAI API; llama.cpp inside this node; canned text that says so; or the user's own words, for trying a client."},
-			func(e *Engine) *string { return &e.Kind }, OpenAI, Embedded, Demo, Echo)),
+		required(choice(Row{Key: "kind", Doc: "Any server with the OpenAI API; such servers started and stopped by this node; llama.cpp inside it; canned text that says so; or the user's own words, for trying a client."},
+			func(e *Engine) *string { return &e.Kind }, OpenAI, Process, Embedded, Demo, Echo)),
 		text(Row{Key: "url", Bounds: "http(s)://host[:port]/path", Doc: "openai: the base of the API, usually ending in /v1."},
 			func(e *Engine) *string { return &e.URL }, checkURL),
 		hidden(Row{Key: "key", Doc: "openai: key that is sent to the server: env:NAME, file:PATH, or the key itself."},
@@ -304,7 +304,7 @@ func engineSettings() []row[Engine] {
 			func(e *Engine) *int { return &e.Threads }, 1, 1024),
 		duration(Row{Key: "timeout", Default: "1m", Doc: "Longest silence in the middle of an answer before the engine counts as hung."},
 			func(e *Engine) *time.Duration { return &e.Timeout }, 100*time.Millisecond, time.Hour),
-	}
+	}, scaleSettings()...)
 }
 
 func botSettings() []row[Bot] {

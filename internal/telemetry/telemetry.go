@@ -49,6 +49,9 @@ type Metrics struct {
 	inLine                       *prometheus.HistogramVec
 	inFlight                     *prometheus.GaugeVec
 
+	started *prometheus.HistogramVec
+	died    *prometheus.CounterVec
+
 	given   *prometheus.HistogramVec
 	botSaid *prometheus.CounterVec
 }
@@ -95,6 +98,8 @@ func New(version, region string) *Metrics {
 	m.inLine = histogram("parley_fleet_wait_seconds", "Time that requests waited for an engine to be free.", waitBuckets, "gen_ai_request_model")
 	m.inFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_fleet_in_flight", Help: "Requests that an engine has now."}, engine)
 	m.reg.MustRegister(m.inFlight)
+	m.started = histogram("parley_scale_start_seconds", "Time from the start of an engine's replica until it was ready, or had failed.", callBuckets, "engine", "outcome")
+	m.died = counter("parley_scale_deaths_total", "Replicas that had been ready and ended by themselves.", "engine")
 	m.given = histogram("parley_bot_delivery_seconds", "Time until a bot that runs elsewhere was through with an activity, by outcome: taken, or why not.", callBuckets, "bot", "outcome")
 	m.botSaid = counter("parley_bot_activities_total", "Activities that bots sent which run elsewhere.", "bot", "kind")
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
@@ -102,6 +107,56 @@ func New(version, region string) *Metrics {
 	info.WithLabelValues(version, region).Set(1)
 	m.reg.MustRegister(m.durable, m.readers, info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// Started notes that an engine's replica is ready, or has failed to start.
+func (m *Metrics) Started(engine string, took time.Duration, err error) {
+	outcome := "ready"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.started.WithLabelValues(engine, outcome).Observe(took.Seconds())
+}
+
+// Died notes that a replica ended by itself.
+func (m *Metrics) Died(engine string) { m.died.WithLabelValues(engine).Inc() }
+
+// Scaled is what is told of a scaled engine whenever somebody asks.
+type Scaled struct {
+	Engine                    string
+	Requests, Expected        float64
+	Target                    float64
+	Wanted                    int
+	Starting, Ready, Draining int
+}
+
+// Scales has the metrics of the engines that are scaled read when they are asked
+// for.
+func (m *Metrics) Scales(read func() []Scaled) { m.reg.MustRegister(scales{read}) }
+
+type scales struct{ read func() []Scaled }
+
+func (s scales) desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, append([]string{"engine"}, labels...), nil)
+}
+
+// Describe says nothing: what is collected is known when it is.
+func (s scales) Describe(chan<- *prometheus.Desc) {}
+
+func (s scales) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, x := range s.read() {
+		gauge(s.desc("parley_scale_requests", "Requests that run on an engine's replicas or wait for one."), x.Requests, x.Engine)
+		gauge(s.desc("parley_scale_requests_expected", "Requests that there will be when a replica that starts now is ready."), x.Expected, x.Engine)
+		gauge(s.desc("parley_scale_target", "Requests that one replica shall have."), x.Target, x.Engine)
+		gauge(s.desc("parley_scale_replicas_wanted", "Replicas that there shall be."), float64(x.Wanted), x.Engine)
+		replicas := s.desc("parley_scale_replicas", "Replicas that there are, by state: starting, ready, draining.", "state")
+		gauge(replicas, float64(x.Starting), x.Engine, "starting")
+		gauge(replicas, float64(x.Ready), x.Engine, "ready")
+		gauge(replicas, float64(x.Draining), x.Engine, "draining")
+	}
 }
 
 // Handler answers GET /metrics.

@@ -76,6 +76,9 @@ func Rooms() []Room {
 		{"internal/config", Core, ""},
 		{"internal/balance", Core, ""},
 		{"internal/batch", Core, ""},
+		{"internal/scale", Core, ""},
+		{"internal/scale/replay", Core, ""},
+		{"internal/scale/crew", Core, ""},
 		{"internal/lm/fleet", Core, "the contract of an engine, kept by several"},
 		{"internal/lm/roster", Core, ""},
 		{"internal/cluster", Core, ""},
@@ -104,6 +107,7 @@ func Rooms() []Room {
 		{"internal/lm/llama/...", Adapter, "llama.cpp"},
 		{"internal/lm/pull", Adapter, "downloads and package clients"},
 		{"internal/lm/demo", Adapter, "no technology at all, but a driver like the others"},
+		{"internal/scale/process", Adapter, "processes of the system"},
 
 		{"internal/channel/directline", Adapter, "Direct Line 3.0 over HTTP and WebSockets"},
 		{"internal/channel/connector", Adapter, "the Bot Framework's connector over HTTP, and its tokens"},
@@ -168,7 +172,7 @@ func Owners() []Owner {
 		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
 
 		{Import: "unsafe", Rooms: []string{"internal/lm/llama/...", "internal/eventlog"}},
-		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "internal/world", "test/..."}, Tests: true},
+		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "internal/world", "internal/scale/process", "test/..."}, Tests: true},
 		{Import: "C", Rooms: nil},
 		{Import: "plugin", Rooms: nil},
 	}

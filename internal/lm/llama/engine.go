@@ -28,6 +28,7 @@ type Options struct {
 	Library string // folder that holds libllama and its compute backends
 	Model   string // GGUF file
 	ID      string // the model's name to callers; "": the file's name without .gguf
+	Name    string // the engine's; "": Name
 
 	Slots   int // answers computed at once; 0: 4
 	Window  int // tokens of prompt and answer together, of every slot; 0: the model's own, at most 4096
@@ -131,6 +132,7 @@ func New(o Options) (*Engine, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	setDefault(&o.Name, Name)
 	setDefault(&o.Slots, 4)
 	setDefault(&o.Queue, 64)
 	setDefault(&o.Resume, lm.Exact)
@@ -203,8 +205,8 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// Name is "embedded".
-func (e *Engine) Name() string { return Name }
+// Name is what the options say, or "embedded".
+func (e *Engine) Name() string { return e.o.Name }
 
 // State returns what is known now.
 func (e *Engine) State() State {
