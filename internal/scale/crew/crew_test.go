@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -103,6 +104,13 @@ func newStage(t *testing.T, l scale.Limits, word time.Duration) *stage {
 	return s
 }
 
+// all are those that were started.
+func (s *stage) all() []*replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.started)
+}
+
 // end stops everything; no request may have been cut by a stop before.
 func (s *stage) end() {
 	s.t.Helper()
@@ -176,15 +184,15 @@ func TestTheDeadAreReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, scale.Limits{Min: 2, Max: 2}, time.Millisecond)
 		time.Sleep(20 * time.Second)
-		s.started[0].die()
-		s.started[1].sick.Store(true)
+		s.all()[0].die()
+		s.all()[1].sick.Store(true)
 		time.Sleep(10 * time.Second)
-		if st := s.crew.State(); st.Ready != 2 || len(s.started) != 3 {
-			t.Errorf("one died: %+v, %d started", st, len(s.started))
+		if st := s.crew.State(); st.Ready != 2 || len(s.all()) != 3 {
+			t.Errorf("one died: %+v, %d started", st, len(s.all()))
 		}
 		time.Sleep(70 * time.Second)
-		if st := s.crew.State(); st.Ready != 2 || len(s.started) != 4 {
-			t.Errorf("one hung: %+v, %d started", st, len(s.started))
+		if st := s.crew.State(); st.Ready != 2 || len(s.all()) != 4 {
+			t.Errorf("one hung: %+v, %d started", st, len(s.all()))
 		}
 		s.end()
 	})
@@ -193,17 +201,19 @@ func TestTheDeadAreReplaced(t *testing.T) {
 func TestStartsThatFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, scale.Limits{Max: 3, Idle: time.Minute}, time.Millisecond)
+		s.mu.Lock()
 		s.fails = errors.New("no such model")
+		s.mu.Unlock()
 		err := s.ask() // is held until it is plain that nobody can start
-		if !fault.Is(err, fault.Unavailable) || len(s.started) != 3 {
-			t.Errorf("%v after %d starts", err, len(s.started))
+		if !fault.Is(err, fault.Unavailable) || len(s.all()) != 3 {
+			t.Errorf("%v after %d starts", err, len(s.all()))
 		}
 		began := time.Now()
 		if err := s.ask(); !fault.Is(err, fault.Unavailable) || time.Since(began) > 0 {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 		time.Sleep(10 * time.Minute)
-		if n := len(s.started); n > 8 {
+		if n := len(s.all()); n > 8 {
 			t.Errorf("%d starts for nobody", n)
 		}
 		s.mu.Lock()
@@ -226,8 +236,8 @@ func TestWhatIsToGoMayStay(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		all.Wait()
 		time.Sleep(30 * time.Second)
-		if st := s.crew.State(); len(s.started) != 2 || st.Ready+st.Draining > 0 {
-			t.Errorf("%d started: %+v", len(s.started), st)
+		if st := s.crew.State(); len(s.all()) != 2 || st.Ready+st.Draining > 0 {
+			t.Errorf("%d started: %+v", len(s.all()), st)
 		}
 		s.end()
 	})
