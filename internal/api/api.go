@@ -44,7 +44,8 @@ type Options struct {
 	Board   *health.Board
 	Metrics *telemetry.Metrics
 	Info    func() Info
-	Regions func() []Region // nil = none
+	Scale   func() []ScaledEngine // nil = none
+	Regions func() []Region       // nil = none
 	// Understanding answers programs that ask what a text means. Nil: there is
 	// no app to ask.
 	Understanding *understand.Service
@@ -127,6 +128,9 @@ func New(opts Options) (http.Handler, error) {
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = 15 * time.Second
 	}
+	if opts.Scale == nil {
+		opts.Scale = func() []ScaledEngine { return []ScaledEngine{} }
+	}
 	if opts.Regions == nil {
 		opts.Regions = func() []Region { return []Region{} }
 	}
@@ -193,6 +197,7 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/tags", s.tags)
 	handle("POST /api/v1/import", s.take)
 	handle("GET /api/v1/regions", s.regions)
+	handle("GET /api/v1/scale", s.scale)
 	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)
 	handle("PUT /api/v1/understanding/models/{app}", s.operator(s.publish))

@@ -530,7 +530,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		return nil, err
 	}
 	o := api.Options{
-		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Regions: a.regions, Understanding: a.understanding, Fresh: fresh,
+		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Scale: a.scaling, Regions: a.regions, Understanding: a.understanding, Fresh: fresh,
 		Gateway: a.gateway, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {

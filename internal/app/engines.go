@@ -115,6 +115,11 @@ func (a *App) remote(ctx context.Context, p *roster.Place, e config.Engine) erro
 	if err != nil {
 		return err
 	}
+	if e.Scaled() {
+		if err := a.scaled(ctx, p, e, e.Models, nil, nil); err != nil {
+			return err
+		}
+	}
 	p.Serve(engine, "", tune(e))
 	a.opts.Console.Line("Engine: %s at %s (%s)", e.Name, e.URL, o.Dialect)
 	return nil

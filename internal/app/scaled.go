@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/config"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
@@ -42,8 +43,27 @@ func (a *App) scaled(ctx context.Context, p *roster.Place, e config.Engine, mode
 	all := append([]*crew.Crew{c}, a.crewsOf()...)
 	a.crews.Store(&all)
 	c.Start(ctx)
-	a.opts.Console.Line("Engine: %s, %d to %d replicas", e.Name, e.Scale.Min, e.Scale.Max)
+	if launch != nil {
+		a.opts.Console.Line("Engine: %s, %d to %d replicas", e.Name, e.Scale.Min, e.Scale.Max)
+	}
 	return nil
+}
+
+// scaling is what the API says of them.
+func (a *App) scaling() []api.ScaledEngine {
+	out := []api.ScaledEngine{}
+	for _, c := range a.crewsOf() {
+		s := c.State()
+		x := api.ScaledEngine{
+			Name: s.Name, Requests: s.Requests, Expected: s.Decision.Expected, Target: s.Limits.Target, Min: s.Limits.Min, Max: s.Limits.Max,
+			Wanted: s.Decision.Replicas, Why: string(s.Decision.Why), Problem: s.Problem,
+		}
+		if !s.Elsewhere {
+			x.Replicas = &api.Replicas{Starting: s.Starting, Ready: s.Ready, Draining: s.Draining}
+		}
+		out = append(out, x)
+	}
+	return out
 }
 
 // scales tells the metrics of them.

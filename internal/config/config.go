@@ -136,7 +136,7 @@ type Engine struct {
 	Threads int           // Embedded: processor threads; 0 = one for each physical core
 	Timeout time.Duration // longest silence in the middle of an answer
 	Command []string      // Process: starts a server on the port that stands for {port}
-	Scale   Scale         // Process, Embedded
+	Scale   Scale         // Process, Embedded; OpenAI: for others to follow
 }
 
 // Bot says how answers are made.

@@ -8,7 +8,7 @@ import (
 	"github.com/parleyhq/parley/internal/scale"
 )
 
-// Scale says how many replicas of an engine run. Max 0: it is not scaled.
+// Scale says how many replicas of an engine there are. Max 0: it is not scaled.
 type Scale struct {
 	Min, Max int
 	Target   int // requests for a replica; 0 = its slots, or 10
@@ -36,9 +36,9 @@ func scaleSettings() []row[Engine] {
 	return []row[Engine]{
 		texts(Row{Key: "command", Doc: "process: the program and its arguments, with {port} where the port of its OpenAI-compatible API has to stand (docs/scaling.md). It is started without a shell."},
 			func(e *Engine) *[]string { return &e.Command }, 200, 4096, nil),
-		number(Row{Key: "scale.min", Doc: "process, embedded: replicas that always run. 0 lets them all go when nobody asks; the next request is held until one has started."},
+		number(Row{Key: "scale.min", Doc: "Replicas that always run. 0 lets them all go when nobody asks; the next request is held until one has started."},
 			func(e *Engine) *int { return &e.Scale.Min }, 0, 100),
-		number(Row{Key: "scale.max", Doc: "process, embedded: replicas at most. Without it, one process; an embedded engine is not scaled."},
+		number(Row{Key: "scale.max", Doc: "Replicas at most. Without it, one process; other engines are not scaled. openai: somebody else starts and stops them, by what GET /api/v1/scale says."},
 			func(e *Engine) *int { return &e.Scale.Max }, 1, 100),
 		number(Row{Key: "scale.target", Doc: "Requests, running and waiting, that one replica shall have. Without it, its slots, or 10."},
 			func(e *Engine) *int { return &e.Scale.Target }, 1, 4096),
@@ -69,8 +69,10 @@ func (l *loader) checkScale(key string, e Engine) {
 	}
 	switch {
 	case e.Scale == Scale{}:
-	case !process && e.Kind != Embedded:
-		l.problem(key+".scale", "leave it out", "this node does not start engines of kind %s", e.Kind)
+	case !process && e.Kind != Embedded && e.Kind != OpenAI:
+		l.problem(key+".scale", "leave it out", "engines of kind %s are not scaled", e.Kind)
+	case e.Kind == OpenAI && len(e.Models) == 0:
+		l.problem(key+".models", "name what it serves", "requests are counted by model")
 	case e.Scale.Max == 0 && !process:
 		l.problem(key+".scale.max", "say how many there may be", "is missing")
 	default:

@@ -36,7 +36,8 @@ engines:
 		"kind: embedded, scale: {min: 1}":                                                 "scale.max",
 		"kind: embedded, scale: {max: 2, spare: 2}":                                       "spare",
 		"kind: embedded, command: [x, \"{port}\"]":                                        "kind process",
-		"kind: demo, scale: {max: 2}":                                                     "does not start",
+		"kind: demo, scale: {max: 2}":                                                     "not scaled",
+		"kind: openai, url: \"http://x/v1\", scale: {max: 2}":                             "counted by model",
 		"kind: embedded, scale: 3":                                                        "keys and values",
 		"kind: embedded, scale: {maxx: 3}":                                                "did you mean",
 	} {

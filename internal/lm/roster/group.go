@@ -92,17 +92,10 @@ func (g *Group) Remove(p *Place) {
 // Waiting is how many requests wait for one of the group's replicas: because
 // none runs, or because all are busy.
 func (g *Group) Waiting() int {
-	r := g.place.r
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := g.waiting
-	for name, team := range r.teams {
-		if g.place.servesLocked(name) {
-			_, waiting := team.States()
-			n += waiting
-		}
-	}
-	return n
+	n := g.place.Waiting()
+	g.place.r.mu.Lock()
+	defer g.place.r.mu.Unlock()
+	return n + g.waiting
 }
 
 // hold counts requests that wait for places in or out.

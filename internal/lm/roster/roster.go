@@ -54,6 +54,7 @@ type Place struct {
 	tune     func(lm.Model) lm.Model
 	of       *Group // whose replica this is; nil: an engine of its own
 	group    *Group // whose place this is; nil: an engine's
+	counted  bool   // somebody counts its requests, so that it has a fleet though it is alone
 }
 
 // New returns an empty roster. fleets are the options of every fleet that
@@ -93,6 +94,24 @@ func (p *Place) Become(name string, declared []string) {
 
 // Weigh says how much work the engine gets beside others with the same model.
 func (p *Place) Weigh(w float64) { p.change(func() { p.weight = w }) }
+
+// Count has the engine's requests go through a fleet though no other one serves
+// its model, so that what runs and waits is known.
+func (p *Place) Count() { p.change(func() { p.counted = true }) }
+
+// Waiting is how many requests wait in line for what the place declares to
+// serve.
+func (p *Place) Waiting() (n int) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	for name, team := range p.r.teams {
+		if p.servesLocked(name) {
+			_, waiting := team.States()
+			n += waiting
+		}
+	}
+	return n
+}
 
 // Say tells why the engine is not ready yet.
 func (p *Place) Say(why string) { p.change(func() { p.problem = why }) }
@@ -251,7 +270,7 @@ func (r *Roster) known(model string) (lm.Engine, lm.Model) {
 func (r *Roster) knownLocked(model string) (lm.Engine, lm.Model) {
 	var members [8]fleet.Member
 	found := members[:0]
-	comesAndGoes := false
+	counted := false
 	for _, p := range r.places {
 		if p.engine == nil {
 			continue
@@ -263,7 +282,7 @@ func (r *Roster) knownLocked(model string) (lm.Engine, lm.Model) {
 			}
 			if m.ID == model || p.of != nil && means(model, p.of.place.name, m.ID) {
 				found = append(found, fleet.Member{Engine: p.engine, Model: m, Weight: p.weight})
-				comesAndGoes = comesAndGoes || p.of != nil
+				counted = counted || p.of != nil || p.counted
 				break
 			}
 		}
@@ -272,7 +291,7 @@ func (r *Roster) knownLocked(model string) (lm.Engine, lm.Model) {
 	switch {
 	case len(found) == 0:
 		return nil, lm.Model{}
-	case len(found) == 1 && team == nil && !comesAndGoes && !r.lined.Load():
+	case len(found) == 1 && team == nil && !counted && !r.lined.Load():
 		return found[0].Engine, found[0].Model
 	case team == nil:
 		team = fleet.New(model, r.fleets)

@@ -44,12 +44,13 @@ type Observer interface {
 	Died(engine string)
 }
 
-// Options of New. Name, Models, Limits.Max and Launch are needed.
+// Options of New. Name and Limits.Max are needed.
 type Options struct {
 	Name   string
 	Limits scale.Limits // Start is learned
 	// Launch starts a replica and returns at once. Names are NAME-1 to NAME-Max,
-	// used again when one is gone.
+	// used again when one is gone. Nil: somebody else starts and stops them, behind
+	// one engine of that name, and the crew only says how many there shall be.
 	Launch func(name string) (Replica, error)
 	Tune   func(lm.Model) lm.Model // of every replica's models; nil = none
 	// Patience is how long a replica may take to be ready; 0 = 10 min.
@@ -74,7 +75,8 @@ const (
 // Crew is the replicas of one engine.
 type Crew struct {
 	o     Options
-	group *roster.Group
+	place *roster.Place
+	group *roster.Group // nil: somebody else starts and stops replicas
 	poke  chan struct{}
 	busy  map[string]*atomic.Int64 // requests that each replica has, by name; never changed
 	came  atomic.Int64             // requests that came since the last sample
@@ -125,8 +127,8 @@ func New(place *roster.Place, models []string, o Options) (*Crew, error) {
 	if err := o.Limits.Check(); err != nil {
 		return nil, fmt.Errorf("scale of engine %s: %w", o.Name, err)
 	}
-	if o.Name == "" || o.Launch == nil || len(models) == 0 {
-		return nil, errors.New("a crew needs a name, models and something to launch")
+	if o.Name == "" || len(models) == 0 {
+		return nil, errors.New("a crew needs a name and models")
 	}
 	if o.Patience == 0 {
 		o.Patience = 10 * time.Minute
@@ -137,7 +139,12 @@ func New(place *roster.Place, models []string, o Options) (*Crew, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Crew{o: o, poke: make(chan struct{}, 1), busy: map[string]*atomic.Int64{}, done: make(chan struct{})}
+	c := &Crew{o: o, place: place, poke: make(chan struct{}, 1), busy: map[string]*atomic.Int64{}, done: make(chan struct{})}
+	if o.Launch == nil {
+		c.busy[o.Name] = &atomic.Int64{}
+		place.Count()
+		return c, nil
+	}
 	for i := range o.Limits.Max {
 		c.busy[c.name(i)] = &atomic.Int64{}
 	}
@@ -179,8 +186,10 @@ func (c *Crew) Start(ctx context.Context) {
 	c.mu.Lock()
 	c.looked, c.sampled = now, now
 	c.decision = scale.Decision{Replicas: c.o.Limits.Min, Why: scale.Least}
-	c.fill(run, now)
-	c.tell(now)
+	if c.group != nil {
+		c.fill(run, now)
+		c.tell(now)
+	}
 	c.mu.Unlock()
 	go c.run(run)
 }
@@ -216,7 +225,7 @@ func (c *Crew) run(ctx context.Context) {
 // step looks, decides once a second or when somebody waits for the first
 // replica, and does what follows.
 func (c *Crew) step(ctx context.Context, now time.Time) {
-	load := float64(c.inFlight()) + float64(c.group.Waiting())
+	load := float64(c.inFlight()) + float64(c.waiting())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending {
@@ -234,9 +243,19 @@ func (c *Crew) step(ctx context.Context, now time.Time) {
 			c.o.Log.Info("an engine is scaled", "engine", c.o.Name, "from", was.Replicas, "to", c.decision.Replicas, "why", c.decision.Why, "load", c.decision.Load, "expected", c.decision.Expected)
 		}
 	}
+	if c.group == nil {
+		return
+	}
 	c.fill(ctx, now)
 	c.empty(now)
 	c.tell(now)
+}
+
+func (c *Crew) waiting() int {
+	if c.group == nil {
+		return c.place.Waiting()
+	}
+	return c.group.Waiting()
 }
 
 func (c *Crew) inFlight() (n int64) {

@@ -243,11 +243,40 @@ func TestWhatIsToGoMayStay(t *testing.T) {
 	})
 }
 
+// Of an engine that somebody else scales, the crew says how many there shall be.
+func TestCountsForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stage{t: t}
+		s.roster = roster.New(fleet.Options{Observer: s})
+		p := s.roster.Expect("e", "", []string{"m"})
+		c, err := crew.New(p, []string{"m"}, crew.Options{Name: "e", Limits: scale.Limits{Max: 5, Target: 2, Idle: time.Minute}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.crew = c
+		s.crewed.Store(c)
+		c.Start(t.Context())
+		p.Serve(demo.Canned(demo.CannedOptions{Name: "e", Model: "m", Words: 10, Delay: 100 * time.Millisecond}), "", nil)
+		synctest.Wait()
+		all := s.crowd(7, 30*time.Second)
+		time.Sleep(20 * time.Second)
+		if st := c.State(); !st.Elsewhere || st.Requests != 7 || st.Decision.Replicas < 4 {
+			t.Errorf("seven ask at once: %+v", st)
+		}
+		all.Wait()
+		time.Sleep(2 * time.Minute)
+		if st := c.State(); st.Requests != 0 || st.Decision.Replicas != 0 {
+			t.Errorf("nobody asks: %+v", st)
+		}
+		s.end()
+	})
+}
+
 func TestOptions(t *testing.T) {
 	r := roster.New(fleet.Options{})
 	launch := func(string) (crew.Replica, error) { return nil, fmt.Errorf("no") }
 	for _, o := range []crew.Options{
-		{}, {Name: "e", Launch: launch}, {Name: "e", Limits: scale.Limits{Max: 1}}, {Limits: scale.Limits{Max: 1}, Launch: launch}, {Name: "e", Launch: launch, Limits: scale.Limits{Min: 3, Max: 2}},
+		{}, {Name: "e", Launch: launch}, {Limits: scale.Limits{Max: 1}, Launch: launch}, {Name: "e", Launch: launch, Limits: scale.Limits{Min: 3, Max: 2}},
 	} {
 		if _, err := crew.New(r.Expect("e", "", nil), []string{"m"}, o); err == nil {
 			t.Errorf("%+v is taken", o)

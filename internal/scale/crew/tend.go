@@ -133,11 +133,14 @@ type State struct {
 	Ready    int
 	Draining int    // among them those that end
 	Problem  string // of the last start, "" if it went well
+	// Elsewhere: somebody else starts and stops replicas, and Starting, Ready and
+	// Draining are not known.
+	Elsewhere bool
 }
 
 // State tells.
 func (c *Crew) State() State {
-	s := State{Name: c.o.Name, Limits: c.o.Limits.Complete(), Requests: int(c.inFlight()) + c.group.Waiting()}
+	s := State{Name: c.o.Name, Limits: c.o.Limits.Complete(), Requests: int(c.inFlight()) + c.waiting(), Elsewhere: c.group == nil}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.Limits.Start, s.Decision, s.Problem = c.start(), c.decision, c.failure

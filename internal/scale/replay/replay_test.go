@@ -73,7 +73,7 @@ func TestByHand(t *testing.T) {
 
 func TestNobodyIsLost(t *testing.T) {
 	for _, shape := range replay.Shapes() {
-		traffic, err := replay.Generate{Shape: shape.Name, Peak: 1, For: 2 * time.Hour, Prompt: 200, Answer: 100, Seed: 3}.Traffic()
+		traffic, err := replay.Generate{Shape: shape.Name, Peak: 1, For: 30 * time.Minute, Prompt: 200, Answer: 100, Seed: 3}.Traffic()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,17 +93,17 @@ func TestNobodyIsLost(t *testing.T) {
 }
 
 func TestScalingSavesAndForecastHelps(t *testing.T) {
-	traffic, err := replay.Generate{Shape: "office", Peak: 1.5, For: 24 * time.Hour, Prompt: 300, Answer: 150, Seed: 1}.Traffic()
+	traffic, err := replay.Generate{Shape: "office", Peak: 1.5, For: 4 * time.Hour, Prompt: 300, Answer: 150, Seed: 1}.Traffic()
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := engine()
 	e.Starts = time.Minute
-	l := scale.Limits{Max: 6, Target: 2}
-	now := play(t, traffic, replay.Policy{Name: "now", Limits: l}, replay.Options{Engine: e, For: 24 * time.Hour})
+	l := scale.Limits{Max: 6, Target: 2} // the day in a sixth of its time
+	now := play(t, traffic, replay.Policy{Name: "now", Limits: l}, replay.Options{Engine: e, For: 4 * time.Hour})
 	l.Start = e.Starts
-	ahead := play(t, traffic, replay.Policy{Name: "ahead", Limits: l}, replay.Options{Engine: e, For: 24 * time.Hour})
-	fixed := play(t, traffic, replay.Fixed(6), replay.Options{Engine: e, For: 24 * time.Hour})
+	ahead := play(t, traffic, replay.Policy{Name: "ahead", Limits: l}, replay.Options{Engine: e, For: 4 * time.Hour})
+	fixed := play(t, traffic, replay.Fixed(6), replay.Options{Engine: e, For: 4 * time.Hour})
 	if now.Hours > 0.7*fixed.Hours {
 		t.Errorf("%.1f replica hours, fixed %.1f", now.Hours, fixed.Hours)
 	}
