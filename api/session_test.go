@@ -24,6 +24,7 @@ func TestSession(t *testing.T) {
 engines:
   - {name: mock, kind: openai, url: ` + up + `, dialect: openai, models: [mock/one]}
   - {name: demo, kind: demo}
+  - {name: nap, kind: process, command: [/no/such/server, "{port}"], models: [nap], scale: {max: 2}}
 bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
@@ -632,6 +633,10 @@ func nodeItself(t *testing.T, open, keyed *caller) {
 		t.Errorf("regions: %s", r.body)
 	}
 	keyed.ok(401, "GET", "/api/v1/regions", "")
+	if r := open.ok(200, "GET", "/api/v1/scale", ""); r.text("engines.0.name") != "nap" || r.get("engines.0.replicas.ready") != 0.0 {
+		t.Errorf("scale: %s", r.body)
+	}
+	keyed.ok(401, "GET", "/api/v1/scale", "")
 	open.ok(200, "GET", "/livez", "")
 	open.ok(200, "GET", "/readyz", "")
 	if h := open.ok(200, "GET", "/healthz", ""); h.get("parts.0.name") == nil {
