@@ -73,7 +73,7 @@ func until(t *testing.T, what string, limit time.Duration, holds func() bool) {
 // that is killed.
 func TestEnginesComeAndGo(t *testing.T) {
 	n := newNode(t)
-	scaled(t, n, "{min: 0, max: 3, target: 2, hold: 1s, idle: 2s}")
+	scaled(t, n, "{min: 0, max: 3, target: 1, hold: 3s, idle: 3s}")
 	n.start()
 	if kids := childrenOf(n.pid()); len(kids) != 0 {
 		t.Errorf("%d servers run while nobody asks", len(kids))
@@ -93,12 +93,12 @@ func TestEnginesComeAndGo(t *testing.T) {
 			}
 		})
 	}
-	until(t, "three servers", 15*time.Second, func() bool { return len(childrenOf(n.pid())) == 3 })
+	until(t, "three servers", 30*time.Second, func() bool { return len(childrenOf(n.pid())) == 3 })
 	dead := childrenOf(n.pid())[0]
 	if err := syscall.Kill(dead, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "another one for the killed one", 15*time.Second, func() bool {
+	until(t, "another one for the killed one", 30*time.Second, func() bool {
 		kids := childrenOf(n.pid())
 		return len(kids) == 3 && !slices.Contains(kids, dead)
 	})
@@ -107,7 +107,7 @@ func TestEnginesComeAndGo(t *testing.T) {
 	}
 	stop()
 	people.Wait()
-	until(t, "nothing again", 15*time.Second, func() bool { return len(childrenOf(n.pid())) == 0 })
+	until(t, "nothing again", 30*time.Second, func() bool { return len(childrenOf(n.pid())) == 0 })
 	if got := gauge(t, n.url, "parley_scale_deaths_total"); got != 1 {
 		t.Errorf("%v servers have died, by the metrics", got)
 	}

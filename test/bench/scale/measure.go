@@ -87,7 +87,7 @@ func ask(ctx context.Context, client *http.Client, url, model, prompt string, to
 }
 
 func client() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}, Timeout: 3 * time.Minute}
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 3 * time.Minute}
 }
 
 // calibrate measures engines by themselves: what the simulator has to know.
@@ -255,8 +255,13 @@ func (s setting) measure(ctx context.Context, traffic []replay.Request, p replay
 		return run, err
 	}
 	run.Starts = x.starts - p.Min
-	if x.replicas > float64(p.Min) {
-		fmt.Fprintf(os.Stderr, "%v engines are left at the end\n", x.replicas)
+	for late := time.Now(); x.replicas > float64(p.Min); time.Sleep(time.Second) {
+		if x, err = look(c, url); err != nil || time.Since(late) > 2*time.Minute {
+			return run, errors.Join(err, fmt.Errorf("%v engines are left, %v after the end", x.replicas, time.Since(late).Round(time.Second)))
+		}
+		if x.replicas <= float64(p.Min) {
+			fmt.Printf("%s: the last engine went %v after the drawing's end.\n", p.Name, time.Since(late).Round(time.Second))
+		}
 	}
 	gather(&run, samples, outcomes, length)
 	return run, nil
