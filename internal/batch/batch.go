@@ -70,6 +70,7 @@ const (
 	mostRuns      = 16 // batches that a node works on at once
 	mostRunsOwner = 4  // of one owner
 	mostDelayed   = 256
+	calm          = 5         // ticks between two looks where there is no batch
 	upload        = time.Hour // after which one that is not whole is thrown away
 )
 
@@ -127,9 +128,13 @@ func (s *Service) Start(ctx context.Context) {
 		tick := time.NewTicker(s.o.Lease / 3)
 		defer tick.Stop()
 		var swept time.Time
-		for ctx.Err() == nil {
-			if err := s.look(ctx); err != nil && ctx.Err() == nil {
+		for quiet := 0; ctx.Err() == nil; {
+			// Who takes a batch in works on it: the others only have to look often
+			// while there is one that they may have to take over.
+			if open, err := s.look(ctx); err != nil && ctx.Err() == nil {
 				s.lg.Debug("looking for batches", "err", err)
+			} else if open == 0 {
+				quiet = calm
 			}
 			if err := s.empty(ctx); err != nil && ctx.Err() == nil {
 				s.lg.Warn("what was deleted of batches can't be erased yet", "err", err)
@@ -139,10 +144,16 @@ func (s *Service) Start(ctx context.Context) {
 					swept = time.Now()
 				}
 			}
-			select {
-			case <-tick.C:
-			case <-s.wake:
-			case <-ctx.Done():
+			for again := true; again; {
+				select {
+				case <-tick.C:
+					quiet--
+					again = quiet > 0
+				case <-s.wake:
+					again, quiet = false, 0
+				case <-ctx.Done():
+					again = false
+				}
 			}
 		}
 	})
@@ -175,11 +186,11 @@ func (s *Service) nudge() {
 
 // look takes what nobody holds: new batches, those that this node held in a
 // former life, and those of a holder that gives no sign. How long it gave none
-// is measured here, so that clocks may differ.
-func (s *Service) look(ctx context.Context) error {
+// is measured here, so that clocks may differ. It tells how many are not over.
+func (s *Service) look(ctx context.Context) (open int, err error) {
 	keys, err := s.o.Log.List(ctx, openKeys)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	there := map[string]bool{}
 	for _, key := range keys {
@@ -192,7 +203,7 @@ func (s *Service) look(ctx context.Context) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return len(keys), err
 		}
 		if j.Holder != "" && j.Holder != s.o.Node {
 			if was := s.seen[key]; was.revision != rev {
@@ -210,7 +221,7 @@ func (s *Service) look(ctx context.Context) error {
 			delete(s.seen, key)
 		}
 	}
-	return nil
+	return len(keys), nil
 }
 
 // roomFor reports whether this node may begin to work on a batch.
