@@ -77,10 +77,11 @@ const (
 // Service takes in batches and works on them. Its methods may be called from
 // many goroutines.
 type Service struct {
-	o    Options
-	lg   *slog.Logger
-	gate *gate
-	wake chan struct{} // holds one: there may be something to do
+	o      Options
+	lg     *slog.Logger
+	gate   *gate
+	wake   chan struct{} // holds one: there may be something to do
+	litter chan struct{} // holds one: there is something to erase
 
 	stop context.CancelFunc
 	all  sync.WaitGroup
@@ -113,7 +114,7 @@ func New(o Options) (*Service, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		o: o, lg: o.Logger.With("part", "batch"), gate: newGate(o.Parallel), wake: make(chan struct{}, 1),
+		o: o, lg: o.Logger.With("part", "batch"), gate: newGate(o.Parallel), wake: make(chan struct{}, 1), litter: make(chan struct{}, 1),
 		runs: map[string]*run{}, seen: map[string]sighting{},
 	}, nil
 }
@@ -125,17 +126,21 @@ func (s *Service) Limits() (size int64, lines int) { return s.o.Bytes, s.o.Lines
 func (s *Service) Start(ctx context.Context) {
 	ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	s.all.Go(func() {
-		tick := time.NewTicker(s.o.Lease / 3)
-		defer tick.Stop()
-		var swept time.Time
-		for quiet := 0; ctx.Err() == nil; {
+		for ctx.Err() == nil {
 			// Who takes a batch in works on it: the others only have to look often
 			// while there is one that they may have to take over.
+			next := s.o.Lease / 3
 			if open, err := s.look(ctx); err != nil && ctx.Err() == nil {
 				s.lg.Debug("looking for batches", "err", err)
 			} else if open == 0 {
-				quiet = calm
+				next *= calm
 			}
+			rest(ctx, next, s.wake)
+		}
+	})
+	s.all.Go(func() { // beside the other: to erase takes its time
+		var swept time.Time
+		for ctx.Err() == nil {
 			if err := s.empty(ctx); err != nil && ctx.Err() == nil {
 				s.lg.Warn("what was deleted of batches can't be erased yet", "err", err)
 			}
@@ -144,19 +149,20 @@ func (s *Service) Start(ctx context.Context) {
 					swept = time.Now()
 				}
 			}
-			for again := true; again; {
-				select {
-				case <-tick.C:
-					quiet--
-					again = quiet > 0
-				case <-s.wake:
-					again, quiet = false, 0
-				case <-ctx.Done():
-					again = false
-				}
-			}
+			rest(ctx, calm*s.o.Lease/3, s.litter)
 		}
 	})
+}
+
+// rest waits for d, or until somebody calls.
+func rest(ctx context.Context, d time.Duration, wake <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-wake:
+	case <-ctx.Done():
+	}
 }
 
 // Stop gives the batches back as they are: others go on with them at once, or
@@ -177,9 +183,11 @@ func (s *Service) Running() int {
 }
 
 // nudge has the service look now.
-func (s *Service) nudge() {
+func (s *Service) nudge() { call(s.wake) }
+
+func call(wake chan<- struct{}) {
 	select {
-	case s.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }

@@ -46,7 +46,7 @@ func (s *Service) Upload(ctx context.Context, owner, key, name string, content [
 	if going, err := s.o.Log.List(ctx, under(trashKeys, owner)); err != nil {
 		return File{}, err
 	} else if slices.Contains(going, under(trashKeys, owner)+"."+id) {
-		s.nudge()
+		call(s.litter)
 		return File{}, fault.New(fault.Unavailable, "this very file was deleted and is being erased; try again").After(time.Second)
 	}
 	if len(there) >= s.o.Files {
@@ -93,7 +93,7 @@ func (s *Service) Delete(ctx context.Context, owner, id string) error {
 	if err := s.o.Log.Remove(ctx, under(fileKeys, owner)+"."+id); err != nil {
 		return err
 	}
-	s.nudge()
+	call(s.litter)
 	return nil
 }
 

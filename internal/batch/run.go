@@ -92,10 +92,7 @@ func (s *Service) prod(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.runs[key]; r != nil {
-		select {
-		case r.poke <- struct{}{}:
-		default:
-		}
+		call(r.poke)
 	}
 }
 
