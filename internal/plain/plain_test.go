@@ -245,6 +245,7 @@ func TestTalk(t *testing.T) {
 	b.get("/plain?q=nowhere").shows(200, "Nothing found.")
 
 	open(t, base).get(first).shows(404, "There is nothing here")
+	b.get(first+"?seen=99999999").shows(503, "Try again in a while") // another region has seen more
 	b.get(first+"/delete").shows(200, "Delete this conversation?", "About &lt;it&gt;")
 	b.fill("/delete").shows(200, "No conversations here yet.")
 	b.get(first).shows(404)

@@ -59,7 +59,7 @@ func (f *Front) newCall(w http.ResponseWriter, r *http.Request, client netip.Add
 		c.forget()
 		return nil, err
 	}
-	c.repeat = c.whole && (idempotent(r.Method) || r.Header.Get("Idempotency-Key") != "")
+	c.repeat = c.whole && (idempotent(r.Method) || r.Header.Get("Idempotency-Key") != "" || isForm(r))
 	return c, nil
 }
 
@@ -78,6 +78,12 @@ func isEvents(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.URL.Path, "/api/v1/conversations/")
 	id, ok2 := strings.CutSuffix(rest, "/events")
 	return ok && ok2 && r.Method == http.MethodGet && id != "" && !strings.Contains(id, "/")
+}
+
+// isForm recognises the forms of the page without JavaScript. They have their
+// keys among their fields: posted twice, they do what they do once.
+func isForm(r *http.Request) bool {
+	return r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/plain/")
 }
 
 // keepBody reads what it may of the body: a request that is kept whole can be

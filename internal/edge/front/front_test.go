@@ -297,6 +297,19 @@ func TestRepeatsOnlyWhereSafe(t *testing.T) {
 	}
 }
 
+// The forms of the page without JavaScript go to another region by themselves:
+// nobody is asked whether to post them again.
+func TestFormsAreRepeated(t *testing.T) {
+	a, b := newRegion(t), newRegion(t)
+	rig := newRig(t, Options{MaxReplay: 1000}, a, b)
+	a.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	for path, want := range map[string]string{"/plain/c/x/say": "b", "/plainly/c/x/say": "a"} {
+		if _, where, _ := rig.send(t, "POST", path, "key=k&text=x"); where != want {
+			t.Errorf("%s was answered by %q, want %q", path, where, want)
+		}
+	}
+}
+
 func TestChunkedBodyIsRepeatedWhole(t *testing.T) {
 	a, b := newRegion(t), newRegion(t)
 	a.answer(die)

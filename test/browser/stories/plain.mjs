@@ -32,10 +32,10 @@ async function plain(t, url, { locale = "en-GB" } = {}) {
 async function seen(t, p, name, what) {
   const judge = await t.browser.newContext({ reducedMotion: "reduce", bypassCSP: true, storageState: await p.context.storageState() });
   const j = { page: await judge.newPage() };
+  await j.page.goto(p.page.url());
   for (const [width, height, colorScheme] of [[390, 844, "light"], [1440, 900, "dark"]]) {
     await j.page.setViewportSize({ width, height });
     await j.page.emulateMedia({ colorScheme });
-    await j.page.goto(p.page.url());
     await fits(j, what);
     await clean(j, what);
     await j.page.screenshot({ path: join(t.out, `${name}-${width}.png`) });
