@@ -211,6 +211,7 @@ func shared(t *testing.T, c *caller, path string) {
 	file.ok(400, "POST", "/api/v1/import", "PK")
 	file.ok(400, "POST", "/api/v1/import", "PK\x03\x04")
 	file.ok(413, "POST", "/api/v1/import", `[{"x":"`+strings.Repeat("x", 34<<20))
+	keepsSnippets(t, c)
 	empty := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", "").text("id")
 	c.ok(409, "PUT", empty+"/share", "")
 	c.ok(404, "PUT", path+"/share", `{"upto":"nothing"}`)
@@ -480,6 +481,25 @@ func guests(t *testing.T, c *caller) {
 	guest.ok(204, "DELETE", path, "")
 }
 
+// keepsSnippets keeps texts for messages and forgets one.
+func keepsSnippets(t *testing.T, c *caller) {
+	t.Helper()
+	const at = "/api/v1/snippets"
+	c.ok(200, "PUT", at+"/mail", `{"text":"Write a mail about {{what}}."}`)
+	c.ok(200, "PUT", at+"/Gr%C3%BC%C3%9Fe", `{"text":"Many greetings"}`)
+	c.ok(200, "PUT", at+"/MAIL", `{"text":"Write a friendly mail about {{what}}."}`)
+	c.ok(400, "PUT", at+"/two%20words", `{"text":"x"}`)
+	c.ok(400, "PUT", at+"/mail", `{"text":" "}`)
+	c.bad(400, "PUT", at+"/mail", `{"text":1}`)
+	c.bad(413, "PUT", at+"/mail", `{"text":"`+strings.Repeat("x", 8001)+`"}`)
+	c.ok(204, "DELETE", at+"/gr%C3%BC%C3%9Fe", "")
+	c.ok(404, "DELETE", at+"/gr%C3%BC%C3%9Fe", "")
+	c.ok(400, "DELETE", at+"/two%20words", "")
+	if got := c.ok(200, "GET", at, ""); got.body != `{"snippets":[{"name":"mail","text":"Write a friendly mail about {{what}}."}]}`+"\n" {
+		t.Errorf("snippets: %s", got.body)
+	}
+}
+
 // strangers come without a key, with another one, or from another origin.
 func strangers(t *testing.T, c *caller) {
 	t.Helper()
@@ -540,7 +560,7 @@ func strangers(t *testing.T, c *caller) {
 			if method == http.MethodGet || op.RequestBody == nil {
 				body = ""
 			}
-			path := strings.NewReplacer("{id}", id, "{turn}", turn, "{account}", "shop", "{model}", "demonstration", "{app}", "cityguide", "{slot}", "production", "{version}", "x").Replace(path)
+			path := strings.NewReplacer("{name}", "mail", "{id}", id, "{turn}", turn, "{account}", "shop", "{model}", "demonstration", "{app}", "cityguide", "{slot}", "production", "{version}", "x").Replace(path)
 			if op.Responses.Status(401) != nil {
 				c.ok(401, method, path, body)
 				c.with("Authorization", "Bearer wrong").ok(401, method, path, body)
@@ -594,6 +614,8 @@ func bodyFor(operation string) string {
 		return `"x"`
 	case "analyzeConversation":
 		return analysis
+	case "putSnippet":
+		return `{"text":"x"}`
 	case "pageToken", "widgetSession", "shareConversation":
 		return `{}`
 	case "activateModel":

@@ -57,7 +57,7 @@ func TestWrongTypes(t *testing.T) {
 			if err := schema.VisitJSON(body); err != nil {
 				t.Fatalf("%s: the sample is wrong itself: %v", op.OperationID, err)
 			}
-			at := strings.NewReplacer("{id}", conversation, "{activity}", strings.ReplaceAll(said, "|", "%7C"), "{app}", "cityguide", "{slot}", "production", "{version}", version).Replace(path)
+			at := strings.NewReplacer("{id}", conversation, "{activity}", strings.ReplaceAll(said, "|", "%7C"), "{app}", "cityguide", "{slot}", "production", "{version}", version, "{name}", "mail").Replace(path)
 			whole, err := json.Marshal(body)
 			if err != nil {
 				t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/health"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/snippets"
 	"github.com/parleyhq/parley/internal/store"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/understand"
@@ -49,6 +50,7 @@ type Options struct {
 	// Understanding answers programs that ask what a text means. Nil: there is
 	// no app to ask.
 	Understanding *understand.Service
+	Snippets      *snippets.Book // nil = none are kept
 	// Fresh returns when the store has what was acknowledged before the call,
 	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
 	Fresh func(context.Context)
@@ -196,6 +198,7 @@ func (s *server) routes() http.Handler {
 	handle("GET /api/v1/search", s.search)
 	handle("GET /api/v1/tags", s.tags)
 	handle("POST /api/v1/import", s.take)
+	s.snippetRoutes(handle)
 	handle("GET /api/v1/regions", s.regions)
 	handle("GET /api/v1/scale", s.scale)
 	handle("POST /api/v1/directline/token", s.pageToken)

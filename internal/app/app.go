@@ -39,6 +39,7 @@ import (
 	"github.com/parleyhq/parley/internal/plain"
 	"github.com/parleyhq/parley/internal/progress"
 	"github.com/parleyhq/parley/internal/scale/crew"
+	"github.com/parleyhq/parley/internal/snippets"
 	"github.com/parleyhq/parley/internal/telemetry"
 	"github.com/parleyhq/parley/internal/tlscert"
 	"github.com/parleyhq/parley/internal/understand"
@@ -530,7 +531,7 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		return nil, err
 	}
 	o := api.Options{
-		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Scale: a.scaling, Regions: a.regions, Understanding: a.understanding, Fresh: fresh,
+		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Scale: a.scaling, Regions: a.regions, Understanding: a.understanding, Fresh: fresh, Snippets: snippets.New(a.log),
 		Gateway: a.gateway, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {

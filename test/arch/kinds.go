@@ -70,6 +70,7 @@ func Rooms() []Room {
 		{"internal/edge", Core, ""},
 		{"internal/conversation", Core, ""},
 		{"internal/chat", Core, ""},
+		{"internal/snippets", Core, ""},
 		{"internal/store", Core, "the contract"},
 		{"internal/channel", Core, "the contract, and what all channels have in common"},
 		{"internal/project", Core, ""},
