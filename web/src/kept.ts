@@ -1,7 +1,7 @@
 // Calls of the API that only the page needs, not the widget.
 import { ApiError, at, call, json } from "./api.ts";
 import { world } from "./here.ts";
-import type { Conversation, Tag } from "./types.ts";
+import type { Conversation, Snippet, Tag } from "./types.ts";
 
 // Taken says what became of an export, or what would.
 export type Taken = {
@@ -31,6 +31,11 @@ export const kept = {
     const got = (await res.json().catch(() => ({}))) as Taken & { error?: { code?: string; message?: string } };
     if (!res.ok) throw new ApiError(res.status, got.error?.code ?? "", got.error?.message ?? "", null);
     return got;
+  },
+  snippets: (): Promise<{ snippets: Snippet[] }> => json(world, "GET", "/snippets"),
+  putSnippet: (s: Snippet): Promise<{ snippets: Snippet[] }> => json(world, "PUT", `/snippets/${encodeURIComponent(s.name)}`, { text: s.text }),
+  dropSnippet: async (name: string): Promise<void> => {
+    await call(world, "DELETE", `/snippets/${encodeURIComponent(name)}`);
   },
   unshare: async (id: string): Promise<void> => {
     await call(world, "DELETE", `${at(id)}/share`);

@@ -2,7 +2,7 @@
 // nothing is done by typing or by speech.
 import type { Session } from "./session.ts";
 
-export type Act = "search" | "new" | "compose" | "copy" | "stop" | "world" | "sheet" | "previous" | "next";
+export type Act = "search" | "new" | "compose" | "copy" | "quote" | "read" | "dictate" | "stop" | "world" | "sheet" | "previous" | "next";
 
 // actOf names what a key press asks for.
 export function actOf(e: Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaKey" | "shiftKey" | "altKey">): Act | "" {
@@ -12,6 +12,9 @@ export function actOf(e: Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaK
     if (e.key === "/" || (e.shiftKey && e.code === "Digit7")) return "sheet"; // where the slash is above the seven
     if (e.shiftKey && e.code === "KeyO") return "new";
     if (e.shiftKey && e.code === "KeyC") return "copy";
+    if (e.shiftKey && e.code === "Digit9") return "quote";
+    if (e.shiftKey && e.code === "KeyE") return "read";
+    if (e.shiftKey && e.code === "KeyD") return "dictate";
     if (e.shiftKey && e.code === "KeyL") return "world";
     if (e.shiftKey && e.code === "Period") return "stop";
   }

@@ -11,16 +11,18 @@ import { Outbox, type Item, type Luggage } from "./outbox.ts";
 import { Open } from "./open.ts";
 import type { Reaction } from "./conversation.ts";
 import { backoff } from "./sse.ts";
+import { Snippets } from "./snippets.ts";
+import { Aloud } from "./speech/aloud.ts";
 import { choose, follow } from "./tree.ts";
 import { storage } from "./stored.ts";
 import { oneLine, titleFrom } from "./text.ts";
 import type { Attachment, Conversation, Hit, Info, Params, Settings, Share, Tag } from "./types.ts";
 import { uuid } from "./uuid.ts";
 import { paint } from "./theme.ts";
-import { language, speak, words } from "./words.ts";
+import { language, locale, speak, words } from "./words.ts";
 
 // Asked names the dialog that is open.
-export type Asked = "" | "preferences" | "keys" | "settings" | "tree";
+export type Asked = "" | "preferences" | "keys" | "settings" | "tree" | "snippets";
 
 // Chosen is how the answers of a conversation are made.
 export type Chosen = { model: string; system: string; params: Params };
@@ -71,6 +73,16 @@ export class Session {
   private seeing: string[] | null = null; // models that read pictures; null: not asked
 
   readonly outbox: Outbox;
+  readonly snippets = new Snippets(() => this.bell.ring());
+  readonly aloud = new Aloud({
+    changed: () => this.bell.ring(),
+    failed: () => this.tell(words.noVoice),
+    instead: () => words.instead,
+    language: () => locale ?? language,
+    rate: () => Number(recall("parley.rate")) || 1,
+  });
+  // quote puts a passage into the message box, which says here how.
+  quote: (passage: string) => void = () => {};
   private readonly keep = new Keep();
   private keeping: ReturnType<typeof setTimeout> | undefined;
   private born = "";
@@ -242,6 +254,7 @@ export class Session {
       return;
     }
     this.current?.leave();
+    this.aloud.stop();
     this.current = null;
     if (id !== "") {
       const known = this.kept.get(id);
@@ -791,6 +804,7 @@ export class Session {
     await api.login(key);
     world.forget();
     world.watch(this.worldOpen);
+    this.snippets.forget();
     this.login = false;
     this.resume();
   }

@@ -53,6 +53,9 @@ export type Conversation = { id: string; title: string; created: string; updated
 // Share is the link by which others read a conversation: the page is at /s/LINK.
 export type Share = { link: string; live: boolean; at: string };
 
+// Snippet is a text that the reader puts into messages by its name.
+export type Snippet = { name: string; text: string };
+
 export type Tag = { name: string; conversations: number };
 
 // Params of sampling, as the API names them; what is absent is the bot's.

@@ -68,6 +68,9 @@ test("keys ask for what the sheet says, and typing asks for nothing", () => {
   assert.equal(press("Slash", "/", "c"), "sheet");
   assert.equal(press("Digit7", "/", "cs"), "sheet");
   assert.equal(press("Escape", "Escape", "s"), "compose");
+  assert.equal(press("Digit9", "(", "cs"), "quote");
+  assert.equal(press("KeyE", "E", "cs"), "read");
+  assert.equal(press("KeyD", "D", "ms"), "dictate");
   for (const [code, key, mods] of [["KeyK", "k", ""], ["Slash", "/", ""], ["Slash", "?", "s"], ["KeyC", "c", "c"], ["KeyK", "k", "cm"], ["KeyK", "k", "ca"], ["ArrowUp", "ArrowUp", ""]] as const) {
     assert.equal(press(code, key, mods), "", `${mods} ${key}`);
   }
@@ -75,7 +78,7 @@ test("keys ask for what the sheet says, and typing asks for nothing", () => {
 
 test("every catalogue has every text, and says something of its own", () => {
   const english = languages.en!.words as unknown as Record<string, unknown>;
-  const same = new Set(["product", "table", "topP", "version", "code", "languageSystem"]); // may be alike
+  const same = new Set(["product", "table", "topP", "version", "code", "languageSystem", "snippetName", "snippetBody"]); // may be alike
   for (const [tag, { words: w }] of Object.entries(languages)) {
     const own = w as unknown as Record<string, unknown>;
     assert.deepEqual(Object.keys(own).sort(), Object.keys(english).sort(), tag);

@@ -90,7 +90,7 @@ export const stories = {
     await soon(async () => /stopped/.test(await p.state()), true, "stopped");
     await press("Control+Slash");
     await p.page.waitForSelector("dialog[open] .sheet");
-    await soon(async () => (await p.page.$$(".sheet > div")).length, 9, "shortcuts on the sheet");
+    await soon(async () => (await p.page.$$(".sheet > div")).length, 13, "shortcuts on the sheet");
     await clean(p, "the sheet");
     await p.page.screenshot({ path: join(t.out, "shortcuts.png") });
     await press("Escape");

@@ -10,10 +10,12 @@ import { language, words } from "../words.ts";
 import { Branches, Settings } from "./dialogs.tsx";
 import { Composer } from "./composer.tsx";
 import { Keys, Preferences } from "./preferences.tsx";
+import { Quote, quote } from "./quote.tsx";
 import { copy, useBell, useMedia } from "./hooks.ts";
 import { Icon } from "./icons.tsx";
 import { Login } from "./login.tsx";
 import { More } from "./menu.tsx";
+import { Book } from "./snippets.tsx";
 import { Sidebar } from "./sidebar.tsx";
 import { Thread } from "./thread.tsx";
 import { ToastView } from "./toast.tsx";
@@ -36,6 +38,12 @@ export function App({ session }: { session: Session }): VNode {
         if (act === "search") {
           if (narrow) setList(true);
           setTimeout(() => document.querySelector<HTMLElement>(".search input")?.focus(), 0);
+        } else if (act === "quote") quote(session);
+        else if (act === "dictate") document.querySelector<HTMLElement>(".mic")?.click();
+        else if (act === "read") {
+          const last = session.current?.path().findLast((s) => s.node.role === "bot" && s.node.text !== "")?.node;
+          const key = session.aloud.key || last?.key; // what is being read is stopped
+          if (session.current && key) session.aloud.toggle(session.current, key);
         } else if (act === "compose") document.getElementById("compose")?.focus();
         else if (act === "copy") {
           const text = session.current?.path().findLast((s) => s.node.role === "bot")?.node.text;
@@ -83,12 +91,14 @@ export function App({ session }: { session: Session }): VNode {
         </header>
         <EngineNote session={session} />
         <Thread session={session} open={open} />
+        <Quote session={session} />
         <LineNote session={session} />
         <ToastView session={session} />
         <Composer session={session} open={open} />
       </main>
       <WorldPanel session={session} />
       {session.asked === "preferences" ? <Preferences session={session} /> : null}
+      {session.asked === "snippets" ? <Book session={session} /> : null}
       {session.asked === "keys" ? <Keys session={session} /> : null}
       <div class="vh" role="status" aria-live="polite">
         {session.announcement}

@@ -6,9 +6,12 @@ import type { Open } from "../open.ts";
 import { plain, taken, trunk } from "../files.ts";
 import type { Luggage } from "../outbox.ts";
 import type { Session } from "../session.ts";
-import { words } from "../words.ts";
+import { Dictation } from "../speech/dictation.ts";
+import { language, locale, words } from "../words.ts";
+import { Drawn } from "./drawn.tsx";
 import { Field } from "./field.tsx";
-import { Drawn, Packed, sizeOf } from "./files.tsx";
+import { Packed, sizeOf } from "./files.tsx";
+import { useSnippets } from "./snippets.tsx";
 
 const slot = (id: string): string => `parley.draft.${id || "new"}`;
 
@@ -73,6 +76,23 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
     if (matchMedia("(pointer: fine)").matches) area.current?.focus({ preventScroll: true });
   }, [id]);
 
+  const write = (t: string): void => {
+    set(t);
+    keep(id, t);
+  };
+  const snippets = useSnippets(session, area, write);
+  const spoken = useDictation(session, area, write);
+  session.quote = (passage) => {
+    const before = (area.current?.value ?? "").trimEnd();
+    const all = `${before === "" ? "" : `${before}\n\n`}${passage}\n\n`;
+    spoken.drop();
+    write(all);
+    setTimeout(() => {
+      area.current?.focus();
+      area.current?.setSelectionRange(all.length, all.length);
+    }, 0);
+  };
+
   const running = open?.state.running() ?? [];
   const turn = running.find((t) => t.state === "running") ?? running[0];
   const gone = open !== null && (open.missing || open.state.deleted);
@@ -90,10 +110,13 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
       running={turn !== undefined}
       stopping={turn !== undefined && open!.stopping.has(turn.id)}
       onText={(t) => {
-        set(t);
-        keep(id, t);
+        spoken.drop(); // who types goes on by hand
+        write(t);
       }}
+      onCaret={snippets.look}
+      aria={snippets.aria}
       onSend={(t) => {
+        spoken.drop();
         session.say(t, undefined, files);
         keep(id, "");
         set("");
@@ -107,7 +130,8 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
         void add(found);
       }}
       before={
-        most > 0 ? (
+        <>
+          {most > 0 ? (
           <>
             <button type="button" class="round clip" disabled={gone} aria-label={words.attach} title={words.attach} onClick={() => picker.current?.click()}>
               <Drawn name="clip" />
@@ -125,10 +149,25 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
               }}
             />
           </>
-        ) : null
+          ) : null}
+          {Dictation.able() ? (
+            <button
+              type="button"
+              class="round clip mic"
+              disabled={gone}
+              aria-pressed={spoken.on}
+              aria-label={words.dictate}
+              title={`${words.dictate} (${words.dictateNote})`}
+              onClick={spoken.toggle}
+            >
+              <Drawn name="mic" />
+            </button>
+          ) : null}
+        </>
       }
       above={
         <>
+          {snippets.view}
           {files.length > 0 ? (
             <Packed
               files={files}
@@ -152,6 +191,7 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
       }
       onStop={() => void open?.stop(turn!.id)}
       onKey={(e) => {
+        if (snippets.key(e)) return e.preventDefault();
         if (e.key !== "ArrowUp" || text !== "" || e.shiftKey || e.altKey || e.ctrlKey || e.metaKey) return;
         const mine = [...document.querySelectorAll<HTMLElement>("article.said:not(.waiting) [data-edit]")].at(-1);
         if (!mine) return;
@@ -160,6 +200,31 @@ export function Composer({ session, open }: { session: Session; open: Open | nul
       }}
     />
   );
+}
+
+// useDictation puts what is said behind what stands in the message box.
+function useDictation(session: Session, area: { current: HTMLTextAreaElement | null }, write: (text: string) => void) {
+  const before = useRef("");
+  const now = useRef(write);
+  now.current = write;
+  const [on, turn] = useState(false);
+  const [work] = useState(
+    () =>
+      new Dictation({
+        changed: () => turn(work.on),
+        heard: (text) => now.current(before.current + (/(^|\s)$/.test(before.current) ? text.trimStart() : ` ${text.trimStart()}`)),
+        failed: (why) => session.tell(words.dictationTrouble[why]),
+      }),
+  );
+  useEffect(() => () => work.drop(), []);
+  const toggle = (): void => {
+    if (work.on) return work.stop();
+    session.aloud.stop(); // or it writes down what is being read
+    before.current = area.current?.value ?? "";
+    area.current?.focus();
+    void work.start(locale ?? language);
+  };
+  return { on, toggle, drop: () => work.drop() };
 }
 
 // usePacking holds the files that are to go along, and says why one can't.

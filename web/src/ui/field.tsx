@@ -4,6 +4,8 @@ import { useLayoutEffect } from "preact/hooks";
 import { words } from "../talk.ts";
 import { Icon } from "./icons.tsx";
 
+type AreaAria = { "aria-autocomplete"?: "list"; "aria-controls"?: string; "aria-activedescendant"?: string };
+
 type Props = {
   id: string;
   area: RefObject<HTMLTextAreaElement | null>;
@@ -15,14 +17,16 @@ type Props = {
   onText: (text: string) => void;
   onSend: (text: string) => void;
   onStop: () => void;
-  onKey?: (e: KeyboardEvent) => void;
+  onKey?: (e: KeyboardEvent) => void; // before the box itself does anything
+  onCaret?: () => void; // it, or the text, may have moved
+  aria?: AreaAria;
   onPaste?: (e: ClipboardEvent) => void;
   full?: boolean; // something goes along: no text is needed
   above?: ComponentChildren; // of what goes along
   before?: ComponentChildren; // buttons
 };
 
-export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey, onPaste, full, above, before }: Props): VNode {
+export function Field({ id, area, text, limit, gone, running, stopping, onText, onSend, onStop, onKey, onCaret, aria, onPaste, full, above, before }: Props): VNode {
   useLayoutEffect(() => grow(area.current), [text]);
   const tooLong = (t: string): boolean => limit > 0 && t.length * 3 > limit && new TextEncoder().encode(t).length > limit;
   const fit = (t: string): boolean => (t.trim() !== "" || full === true) && !tooLong(t) && !gone;
@@ -57,13 +61,22 @@ export function Field({ id, area, text, limit, gone, running, stopping, onText, 
           autocomplete="off"
           disabled={gone}
           value={text}
-          onInput={(e) => onText(e.currentTarget.value)}
+          {...aria}
+          onInput={(e) => {
+            onText(e.currentTarget.value);
+            onCaret?.();
+          }}
+          onClick={onCaret}
+          onKeyUp={onCaret}
+          onBlur={onCaret}
           onPaste={onPaste}
           onKeyDown={(e) => {
+            onKey?.(e);
+            if (e.defaultPrevented) return;
             if (e.key === "Enter" && !e.shiftKey && !e.isComposing && e.keyCode !== 229) {
               e.preventDefault();
               send();
-            } else onKey?.(e);
+            }
           }}
         />
         {running ? (

@@ -8,21 +8,8 @@ import type { Item, Luggage } from "../outbox.ts";
 import { locale, words } from "../words.ts";
 import type { Activity } from "../types.ts";
 import { Box } from "./dialogs.tsx";
+import { Drawn } from "./drawn.tsx";
 import { Icon } from "./icons.tsx";
-
-// Drawn are icons that the widget has no use for.
-const drawn = {
-  clip: "M15.5 9l-5.8 5.8a3.2 3.2 0 0 1-4.5-4.5L11.4 4a2.1 2.1 0 0 1 3 3l-6.1 6.2a1 1 0 0 1-1.5-1.5l5.4-5.4",
-  file: "M5.5 3.5h6l3 3v10h-9zM11.5 3.5v3h3",
-};
-
-export function Drawn({ name }: { name: keyof typeof drawn }): VNode {
-  return (
-    <svg class="icon" viewBox="0 0 20 20" aria-hidden="true" focusable="false">
-      <path d={drawn[name]} />
-    </svg>
-  );
-}
 
 // sizeOf is a number of bytes in words.
 export function sizeOf(n: number): string {

@@ -15,7 +15,7 @@ type Ask = { session: Session; id: string; onClose: () => void };
 const why = (err: unknown): string => words.notDone(err instanceof ApiError ? err.message : "");
 
 // useWork runs one thing at a time and tells in words when it failed.
-function useWork() {
+export function useWork() {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState("");
   const run = async (work: () => Promise<void>): Promise<void> => {
@@ -27,7 +27,7 @@ function useWork() {
   return { busy, problem, run };
 }
 
-function Trouble({ text }: { text: string }): VNode | null {
+export function Trouble({ text }: { text: string }): VNode | null {
   return text ? (
     <p class="trouble-text" role="alert">
       {text}

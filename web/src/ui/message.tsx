@@ -9,12 +9,13 @@ import type { Session } from "../session.ts";
 import { choose, type Step } from "../tree.ts";
 import { words } from "../words.ts";
 import { CopyButton } from "./code.tsx";
+import { Drawn } from "./drawn.tsx";
 import { Files } from "./files.tsx";
 import { Icon } from "./icons.tsx";
 import { Markdown, written } from "./markdown.tsx";
 import { Clock, stateOf, useNode } from "./states.tsx";
 
-type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string; reaction: string };
+type Props = { session: Session; open: Open; step: Step; rev: number; last: boolean; stopping: boolean; busy: boolean; cut: boolean; of: string; reaction: string; read: boolean };
 
 // Message skips every render in which nothing of it changed; the text of a
 // running answer reaches it without the rest of the page.
@@ -22,7 +23,7 @@ export class Message extends Component<Props> {
   override shouldComponentUpdate(p: Props): boolean {
     const o = this.props;
     return (
-      p.step.node !== o.step.node || p.rev !== o.rev || p.last !== o.last || p.stopping !== o.stopping || p.busy !== o.busy || p.cut !== o.cut || p.of !== o.of || p.reaction !== o.reaction
+      p.step.node !== o.step.node || p.rev !== o.rev || p.last !== o.last || p.stopping !== o.stopping || p.busy !== o.busy || p.cut !== o.cut || p.of !== o.of || p.reaction !== o.reaction || p.read !== o.read
     );
   }
 
@@ -31,7 +32,7 @@ export class Message extends Component<Props> {
   }
 }
 
-function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Props): VNode {
+function Answer({ session, open, step, last, stopping, busy, cut, reaction, read }: Props): VNode {
   const n = step.node;
   const [asked, ask] = useState(false);
   useNode(open, n.key);
@@ -58,11 +59,18 @@ function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Pr
           {running && !cut ? <span class="pulse" aria-hidden="true" /> : null}
           {running && cut ? words.unheard : stateOf(n, stopping)}
         </p>
-        {running ? null : (
+        {running ? (
+          n.text !== "" ? (
+            <span class="acts">
+              <Read session={session} open={open} node={n} read={read} />
+            </span>
+          ) : null
+        ) : (
           <span class="acts">
             <Versions open={open} step={step} />
             <Clock at={n.time} />
             {n.text !== "" ? <CopyButton text={n.text} /> : null}
+            {n.text !== "" ? <Read session={session} open={open} node={n} read={read} /> : null}
             {t && n.activity ? (
               <button type="button" class="quiet" disabled={busy} aria-label={words.regenerate} title={words.regenerate} onClick={() => session.again(t.id)}>
                 <Icon name="again" />
@@ -109,6 +117,17 @@ function Answer({ session, open, step, last, stopping, busy, cut, reaction }: Pr
         />
       ) : null}
     </article>
+  );
+}
+
+// Read reads an answer aloud, or stops that.
+function Read({ session, open, node, read }: { session: Session; open: Open; node: Node; read: boolean }): VNode | null {
+  if (!session.aloud.able()) return null;
+  const what = read ? words.readStop : words.read;
+  return (
+    <button type="button" class="quiet" aria-pressed={read} aria-label={words.read} title={what} onClick={() => session.aloud.toggle(open, node.key)}>
+      <Drawn name={read ? "silent" : "aloud"} />
+    </button>
   );
 }
 

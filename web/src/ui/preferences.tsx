@@ -1,7 +1,9 @@
 // The reader's own: appearance, language, and the keys of the page.
 import type { VNode } from "preact";
-import type { Session } from "../session.ts";
+import { useState } from "preact/hooks";
+import { recall, remember, type Session } from "../session.ts";
 import { languages, words } from "../words.ts";
+import { Dictation } from "../speech/dictation.ts";
 import { Box } from "./dialogs.tsx";
 import { Import, Links } from "./kept.tsx";
 
@@ -30,11 +32,38 @@ export function Preferences({ session }: { session: Session }): VNode {
             ))}
           </select>
         </label>
+        {session.aloud.able() ? <Rate /> : null}
+        <button type="button" class="button plain" aria-haspopup="dialog" onClick={() => session.ask("snippets")}>
+          {words.snippets}
+        </button>
         <Links session={session} />
         <Import session={session} />
         {session.info?.labels ? <a href="/learn">{words.learn}</a> : null}
       </div>
     </Box>
+  );
+}
+
+// Rate is how fast answers are read aloud.
+function Rate(): VNode {
+  const [rate, set] = useState(recall("parley.rate"));
+  return (
+    <label>
+      {words.rate}
+      <select
+        value={rate}
+        onChange={(e) => {
+          set(e.currentTarget.value);
+          remember("parley.rate", e.currentTarget.value);
+        }}
+      >
+        {["0.8", "", "1.2", "1.5", "2"].map((r) => (
+          <option key={r} value={r}>
+            {words.rates(Number(r) || 1)}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 
@@ -46,7 +75,11 @@ export function Keys({ session }: { session: Session }): VNode {
     [[mod, "⇧", "O"], words.keyNew],
     [["⇧", "Esc"], words.keyCompose],
     [["↑"], words.keyEditLast],
+    [["/"], words.keySnippet],
     [[mod, "⇧", "C"], words.keyCopy],
+    [[mod, "⇧", "9"], words.keyQuote],
+    ...(session.aloud.able() ? [[[mod, "⇧", "E"], words.keyRead] as [string[], string]] : []),
+    ...(Dictation.able() ? [[[mod, "⇧", "D"], words.dictate] as [string[], string]] : []),
     [[mod, "⇧", "."], words.keyStop],
     [["Alt", "↑ ↓"], words.keyList],
     [[mod, "⇧", "L"], words.keyWorld],

@@ -59,6 +59,7 @@ export function Thread({ session, open }: { session: Session; open: Open | null 
                 stopping={s.node.turn !== undefined && open!.stopping.has(s.node.turn.id)}
                 busy={busy}
                 cut={open!.lost || !session.online}
+                read={session.aloud.key === s.node.key}
                 reaction={session.reactionTo(s.node.id) ?? ""}
                 of={`${s.siblings.indexOf(s.node)}/${s.siblings.length}`}
               />
