@@ -9,11 +9,9 @@ const regions = ["koreacentral", "southeastasia"];
 
 // world starts three regions, one of them a witness, with the demonstration
 // engine and the edge in front.
-async function world(t) {
+export async function setting(t) {
   const w = await t.node({ engine: "demo", args: ["--regions", `japaneast:witness,${regions.join(",")}`] });
-  const told = async () => (await (await fetch(`${w.url}/api/v1/regions`)).json()).regions;
-  await until(async () => (await told()).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
-  w.addresses = Object.fromEntries((await told()).map((r) => [r.name, r.address]));
+  w.addresses = Object.fromEntries((await whole(w)).map((r) => [r.name, r.address]));
   w.signal = (region, how) => {
     const pid = Number(readFileSync(join(w.home, "data", "regions", region, "parley.pid"), "utf8"));
     ok(pid > 1, `the pid of ${region}`);
@@ -21,6 +19,13 @@ async function world(t) {
     return pid;
   };
   return w;
+}
+
+// whole waits until all regions serve, whatever the story before this one did.
+async function whole(w) {
+  const told = async () => (await fetch(`${w.url}/api/v1/regions`).then((r) => r.json()).catch(() => ({ regions: [] }))).regions;
+  await until(async () => (await told()).length === 3 && (await told()).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
+  return told();
 }
 
 // card is what the panel says of a region.
@@ -78,8 +83,8 @@ async function middle(p) {
 }
 
 export const stories = {
-  "the serving region is killed in mid-answer: the bubble is finished, and the panel tells the truth": async (t) => {
-    const w = await world(t);
+  "the serving region is killed in mid-answer: the bubble is finished, and the panel tells the truth": async (t, w) => {
+    await whole(w);
     const p = await t.page(w.url, { width: 1440, height: 900 });
     await openPanel(p);
     equal((await p.page.$$eval(".region strong", (all) => all.map((x) => x.textContent))).sort().join(), ["japaneast", ...regions].sort().join(), "the regions");
@@ -124,8 +129,8 @@ export const stories = {
     }
   },
 
-  "a page that came from a region goes on in another one when that is killed or hangs": async (t) => {
-    const w = await world(t);
+  "a page that came from a region goes on in another one when that is killed or hangs": async (t, w) => {
+    await whole(w);
     const [near, far] = regions;
     const p = await t.page(w.addresses[near], { width: 1440, height: 900 });
     await openPanel(p);
@@ -164,6 +169,51 @@ export const stories = {
     await pause(500);
     const listed = async () => (await (await p.context.request.get(`${w.addresses[far]}/api/v1/conversations`)).json()).conversations.length;
     await soon(listed, 3, "conversations: none was made twice");
+    equal(p.errors.join(" "), "", "errors");
+  },
+
+  "a link is taken back while a region dies: from then on nobody is shown anything, anywhere": async (t, w) => {
+    await whole(w);
+    const p = await t.page(w.url);
+    await p.say("A secret between us");
+    await p.finished(1, 60_000);
+    const home = /^[a-z]+/.exec(p.id())[0];
+    const other = regions.find((r) => r !== home);
+    const at = (base) => `${base}/api/v1/conversations/${encodeURIComponent(p.id())}/share`;
+    const init = { headers: { "X-Parley": "1", "Content-Type": "application/json" }, timeout: 5000 };
+    const made = await p.context.request.put(at(w.url), { ...init, data: { live: true } });
+    ok(made.ok(), `the link: ${made.status()}`);
+    const { link } = (await made.json()).share;
+    const looks = []; // of strangers, at the edge and in both regions, all the time
+    let looking = true;
+    const stranger = async (base) => {
+      while (looking) {
+        const began = performance.now();
+        const res = await fetch(`${base}/s/${link}`, { signal: AbortSignal.timeout(5000) }).catch(() => null);
+        const text = await res?.text().catch(() => "");
+        looks.push({ base, began, status: res?.status ?? 0, shown: text?.includes("A secret between us") === true });
+        await pause(50);
+      }
+    };
+    const strangers = [w.url, ...regions.map((r) => w.addresses[r])].map(stranger);
+    try {
+      await until(() => regions.every((r) => looks.some((l) => l.base === w.addresses[r] && l.shown)), "both regions show it");
+      w.signal(home, "SIGKILL");
+      let answered;
+      await until(async () => {
+        const res = await p.context.request.delete(at(w.addresses[other]), init).catch(() => null);
+        answered = performance.now();
+        return res?.status() === 204;
+      }, "it is taken back in the region that is left", 30_000);
+      await until(() => looks.some((l) => l.base === w.addresses[other] && l.began > answered && l.status === 404), "the region that is left says that it is gone", 20_000);
+      await until(() => looks.some((l) => l.base === w.addresses[home] && l.began > answered && l.status === 404), "so does the one that died, when it is back", 60_000);
+      const shown = looks.filter((l) => l.shown && l.began > answered);
+      equal(shown.length, 0, `shown after it was taken back: ${JSON.stringify(shown.slice(0, 3))}`);
+      t.log(`${looks.length} looks, ${looks.filter((l) => l.shown).length} of them before it was taken back; the others: ${JSON.stringify(Object.fromEntries([0, 404, 502, 503, 504].map((s) => [s, looks.filter((l) => l.status === s).length])))}`);
+    } finally {
+      looking = false;
+      await Promise.all(strangers);
+    }
     equal(p.errors.join(" "), "", "errors");
   },
 };
