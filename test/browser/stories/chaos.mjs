@@ -36,7 +36,7 @@ export const stories = {
   },
 
   "a laptop that slept for ten minutes in mid-answer shows what happened meanwhile, and sends what was written": async (t) => {
-    const e = await t.engine(slow);
+    const e = await t.engine({ ...slow, delay: 100 }); // there is time to take up the phone
     const n = await t.node({ engine: e.url });
     const l = await t.line(n.port);
     const p = await init(
@@ -52,6 +52,7 @@ export const stories = {
     await phone.middle(15);
     const cdp = await p.context.newCDPSession(p.page);
     l.hush();
+    e.delay = 5;
     await p.page.fill("#compose", "Written before it slept");
     await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
     await phone.finished();
