@@ -9,11 +9,11 @@ export const alone = true;
 const line = { offline: false, latency: 150, downloadThroughput: (1.6 * 1024 * 1024) / 8, uploadThroughput: (750 * 1024) / 8 };
 const slower = 4;
 
-// What a visit may cost. Bytes, requests and the work of the page's thread (in
-// its own processor time) are what they are; the clock's times are those of
-// whatever else the machine does, so they are wide, and the best of a few visits
-// counts.
-const most = { bytes: 200_000, requests: 16, work: 1500, blocked: 3000, largest: 8000, shift: 0.05 };
+// What a visit may cost. Work is what the page's thread did until all was there,
+// in its own processor time: what blocks the reader is a part of it. The clock's
+// times are told and not judged, for they are those of whatever else the machine
+// does.
+const most = { bytes: 200_000, requests: 16, work: 1500, shift: 0.05 };
 
 async function visit(t, url) {
   const context = await t.browser.newContext({ viewport: { width: 390, height: 844 }, hasTouch: true, serviceWorkers: "block" });
@@ -55,15 +55,9 @@ export const stories = {
   "the first visit on a slow phone costs no more than it may": async (t) => {
     const e = await t.engine({ delay: 0 });
     const n = await t.node({ engine: e.url });
-    const over = (v) => Object.keys(most).filter((k) => v[k] > most[k]);
-    let v;
-    for (let i = 0; i < 3; i++) {
-      v = await visit(t, n.url);
-      t.log(`${(v.bytes / 1000).toFixed(1)} kB in ${v.requests} requests; first paint ${v.first} ms, largest ${v.largest} ms, usable ${v.usable} ms, work ${v.work} ms, blocked ${v.blocked} ms, shift ${v.shift}`);
-      ok(v.largest > 0 && v.first > 0, "the browser measured");
-      if (over(v).length === 0) return;
-      if (over(v).some((k) => k === "bytes" || k === "requests")) break; // that is no matter of noise
-    }
-    ok(false, `${over(v).map((k) => `${k} at most ${most[k]}`)}; it was ${JSON.stringify(v)}`);
+    const v = await visit(t, n.url);
+    t.log(`${(v.bytes / 1000).toFixed(1)} kB in ${v.requests} requests, work ${v.work} ms, shift ${v.shift}; by the clock: first paint ${v.first} ms, largest ${v.largest} ms, usable ${v.usable} ms, blocked ${v.blocked} ms`);
+    ok(v.largest > 0 && v.first > 0 && v.work > 0, "the browser measured");
+    for (const [what, bound] of Object.entries(most)) ok(v[what] <= bound, `${what}: at most ${bound}; it was ${v[what]}`);
   },
 };

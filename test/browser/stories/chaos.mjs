@@ -36,7 +36,7 @@ export const stories = {
   },
 
   "a laptop that slept for ten minutes in mid-answer shows what happened meanwhile, and sends what was written": async (t) => {
-    const e = await t.engine({ ...slow, delay: 100 }); // there is time to take up the phone
+    const e = await t.engine({ ...slow });
     const n = await t.node({ engine: e.url });
     const l = await t.line(n.port);
     const p = await init(
@@ -47,6 +47,7 @@ export const stories = {
     );
     await p.say("Count for me");
     await p.middle(15);
+    e.delay = 1000; // however long it takes to take up the phone
     const path = new URL(p.page.url()).pathname;
     const phone = await t.page(n.url, { context: await again(t, p), width: 390, height: 844, path });
     await phone.middle(15);
