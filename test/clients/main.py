@@ -9,6 +9,7 @@ import azure_python
 import documents
 import openai_python
 import parley_api
+import telegram
 from harness import Count, Mock, Node
 
 
@@ -90,6 +91,7 @@ def main(binary, modules, only=""):
         count.run(parley_api, world)
         count.run(openai_python, world)
         count.run(azure_python, world)
+        count.run(telegram, world)
         node_client(count, modules, "openai_node", {
             "DEMO": world.demo.url, "MOCK": world.mock_node.url, "KEYED": world.keyed.url, "KEY": world.key,
             "MOCK_ITSELF": world.mock.url, "WORDS": "".join(world.mock.WORDS), "ONLY": only})

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the published clients of OpenAI (Python, Node), of LUIS and of CLU, of
-# Direct Line, the SDKs of bots and of Slack, and plain HTTP, against real nodes: test/clients/run.sh [ONLY], where ONLY is a part
+# Direct Line, the SDKs of bots and of Slack, models of Telegram's Bot API, and
+# plain HTTP, against real nodes: test/clients/run.sh [ONLY], where ONLY is a part
 # of stories' names.
 #
 #   PARLEY_BIN         the binary to judge; default: built from this tree

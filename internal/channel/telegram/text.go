@@ -122,8 +122,6 @@ func (r *reader) tag(tag string) {
 	_, value, _ := strings.Cut(attribute, `="`)
 	value = html.UnescapeString(strings.TrimSuffix(value, `"`))
 	switch {
-	case name == "a":
-		e.URL = value
 	case name == "code" && r.within("pre") >= 0: // the language of a block
 		if i := r.within("pre"); value != "" {
 			r.open[i].Language = strings.TrimPrefix(value, "language-")
@@ -133,6 +131,8 @@ func (r *reader) tag(tag string) {
 		e.Type = ""
 	case name == "code" || name == "pre":
 		r.part()
+	case name == "a":
+		e.URL = value
 	}
 	r.open = append(r.open, e)
 }
@@ -177,7 +177,7 @@ func (r *reader) add(e entity) {
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n':
+		case r == '\n' || r == '\t':
 			return r
 		case r == '\r':
 			return -1
@@ -218,12 +218,28 @@ func (t text) split(most int) []text {
 		if to-from > most {
 			to = t.border(units, from, from+most)
 		}
+		to = t.marked(from, to)
 		if p := t.part(units, from, to); p.words != "" {
 			out = append(out, p)
 		}
 		from = to
 	}
 	return out
+}
+
+// marked returns where a part ends before it has more links than Telegram takes
+// entities: it would leave out the others, and with them where they lead.
+func (t text) marked(from, to int) int {
+	n := 0
+	for _, e := range t.entities { // in the order of their beginnings
+		if e.Type != "text_link" || e.end() <= from || e.Offset >= to {
+			continue
+		}
+		if n++; n > mostEntities && e.Offset > from {
+			return e.Offset
+		}
+	}
+	return to
 }
 
 // border returns where a part ends that goes to most: behind a paragraph, a
@@ -267,9 +283,14 @@ func (t text) part(units []uint16, from, to int) text {
 	for _, e := range t.entities {
 		end := min(e.end(), to)
 		e.Offset = max(e.Offset, from)
-		if e.Length = end - e.Offset; e.Length > 0 && len(p.entities) < mostEntities {
+		if e.Length = end - e.Offset; e.Length > 0 {
 			e.Offset -= from
 			p.entities = append(p.entities, e)
+		}
+	}
+	for i := len(p.entities) - 1; i >= 0 && len(p.entities) > mostEntities; i-- {
+		if p.entities[i].Type != "text_link" {
+			p.entities = slices.Delete(p.entities, i, i+1)
 		}
 	}
 	return p

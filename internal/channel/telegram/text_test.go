@@ -21,6 +21,7 @@ func TestFormatted(t *testing.T) {
 		{"plain", "plain", "[]"},
 		{"**b** _i_ ~~s~~ `c`", "b i s c", "[bold 0+1] [italic 2+1] [strikethrough 4+1] [code 6+1]"},
 		{"**a `c` b**", "a c b", "[bold 0+2] [code 2+1] [bold 3+2]"},
+		{"[![p](https://x.org/p.png) q](https://x.org)", "p q", "[text_link 0+3 https://x.org]"},
 		{"**a _b_ c**", "a b c", "[bold 0+5] [italic 2+1]"},
 		{"[a `c`](https://x.org/?a=1&b=2)", "a c", "[text_link 0+3 https://x.org/?a=1&b=2]"},
 		{"```go\nx < y\n```", "x < y", "[pre 0+5 go]"},
@@ -67,6 +68,14 @@ func TestSplit(t *testing.T) {
 	if len(parts) != 2 || len(parts[0].entities) != 0 || len(parts[1].entities) != 1 || parts[1].entities[0].Offset != 0 {
 		t.Errorf("a link is cut: %+v", parts)
 	}
+	links := formatted(strings.Repeat("[a](https://example.org) ", 250)).split(mostText)
+	n := 0
+	for _, part := range links {
+		n += len(part.entities)
+	}
+	if len(links) != 3 || n != 250 {
+		t.Errorf("of 250 links there are %d, in %d parts", n, len(links))
+	}
 	if got := short("ab👋👋", 4); got != "ab…" {
 		t.Errorf("short is %q", got)
 	}
@@ -78,6 +87,7 @@ func FuzzRender(f *testing.F) {
 	f.Add("**hi** `c` [l](https://x.org)\n> q\n> > r\n```go\nx\n```", "", `[{"contentType":"application/vnd.microsoft.card.hero","content":{"title":"t","images":[{"url":"https://x.org/y"}],"buttons":[{"type":"call","title":"c","value":"tel:+49 30"},{"type":"openUrl","title":"o","value":"http://localhost/"}]}}]`, `{"actions":[{"type":"imBack","title":" "}]}`)
 	f.Add("**a `b` _c `d` e_**", "plain", `[{"contentType":"image/png","contentUrl":"https://"},{"contentUrl":"http://x y"},{"contentType":"image/png","contentUrl":"data:image/png;base64,AAAA"}]`, `{"actions":[{"type":"openUrl","title":"t","value":"https://x.y/"}]}`)
 	f.Add(strings.Repeat("👩‍👩‍👧 **b** ", 900), "", `[{"contentType":"application/vnd.microsoft.card.adaptive","content":{"body":[{"type":"TextBlock","text":"\n"}],"actions":[{"type":"Action.OpenUrl","title":"x","url":"https://%"}]}}]`, `null`)
+	f.Add("[![p](https://x.org/p.png)`c`](https://x.org/)\t[", "", `null`, `null`)
 	f.Add("[a\n\n**b](https://x.org)\r\x00<b>", "", `null`, `null`)
 	f.Fuzz(func(t *testing.T, s, kind, attachments, actions string) {
 		a := activity.Activity{Text: strings.ToValidUTF8(s, ""), TextFormat: kind, Extra: map[string]json.RawMessage{
