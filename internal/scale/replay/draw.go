@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,17 +34,19 @@ func Draw(title, subtitle string, runs []Run) string {
 		{title: "requests running and waiting", values: func(p Point) []float64 { return []float64{p.Load} }, format: short},
 		{title: "replicas", values: func(p Point) []float64 { return []float64{p.Replicas} }, steps: true, format: short},
 		{title: "time to the first token: p95, thin p50", values: func(p Point) []float64 { return []float64{p.P95, p.P50} }, log: true, format: Seconds},
-		{title: "cost so far", values: func(p Point) []float64 { return []float64{p.Cost} }, format: short},
+	}
+	if slices.ContainsFunc(runs, func(r Run) bool { return r.Cost > 0 }) {
+		charts = append(charts, chart{title: "cost so far", values: func(p Point) []float64 { return []float64{p.Cost} }, format: short})
 	}
 	height := head + len(runs)*18 + len(charts)*(panel+gap) + 12
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui, sans-serif" font-size="12" fill="%s">`+"\n", width, height, inkColor)
-	simulated := false
-	for _, r := range runs {
-		simulated = simulated || !r.Measured
-	}
-	if simulated {
+	measured := func(r Run) bool { return r.Measured }
+	switch {
+	case !slices.ContainsFunc(runs, measured):
 		title = "Simulated: " + title
+	case slices.ContainsFunc(runs, func(r Run) bool { return !r.Measured }):
+		title = "Measured and simulated: " + title
 	}
 	fmt.Fprintf(&b, `<title>%s</title><rect width="%d" height="%d" fill="#fff"/>`+"\n", html.EscapeString(title), width, height)
 	fmt.Fprintf(&b, `<text x="%d" y="28" font-size="17" font-weight="600">%s</text><text x="%d" y="48" fill="#4b5563">%s</text>`+"\n", left, html.EscapeString(title), left, html.EscapeString(subtitle))

@@ -229,4 +229,7 @@ func TestDraws(t *testing.T) {
 	if s := replay.Draw("x", "", []replay.Run{measured}); strings.Contains(s, "Simulated") {
 		t.Error("what was measured is called simulated")
 	}
+	if s := replay.Draw("x", "", []replay.Run{measured, r}); !strings.Contains(s, "Measured and simulated: x") {
+		t.Error("both are not told apart")
+	}
 }
