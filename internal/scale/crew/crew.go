@@ -377,17 +377,24 @@ func (c *Crew) tell(now time.Time) {
 			first = r
 		}
 	}
-	about := c.start().Round(time.Second)
 	switch {
 	case c.failed >= hopeless:
 		c.group.Refuse(fmt.Sprintf("it has failed to start %d times: %s", c.failed, c.failure))
 	case first == nil && c.decision.Replicas == 0:
-		c.group.Say(fmt.Sprintf("it sleeps, and starts with the next message in about %v", max(about, time.Second)))
+		c.group.Say(fmt.Sprintf("it sleeps, and starts with the next message in about %s", about(c.start())))
 	case first == nil:
 		c.group.Say("its last start failed and is tried again: " + c.failure)
 	case c.starts == 0:
 		c.group.Say("it is starting")
 	default:
-		c.group.Say(fmt.Sprintf("it is starting, about %v", max((c.starts-now.Sub(first.began)).Round(time.Second), time.Second)))
+		c.group.Say(fmt.Sprintf("it is starting, about %s", about(c.starts-now.Sub(first.began))))
 	}
+}
+
+// about is a time as people say it.
+func about(d time.Duration) string {
+	if d > 2*time.Minute {
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	}
+	return fmt.Sprintf("%.0f s", max(d.Seconds(), 1))
 }

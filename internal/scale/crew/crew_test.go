@@ -153,6 +153,9 @@ func TestFromNothingAndBack(t *testing.T) {
 		if st := s.crew.State(); st.Ready+st.Starting > 0 {
 			t.Errorf("%+v, and nobody has asked", st)
 		}
+		if why := s.roster.Default().Problem; why != "it sleeps, and starts with the next message in about 10 s" {
+			t.Errorf("people read %q", why)
+		}
 		began := time.Now()
 		if err := s.ask(); err != nil {
 			t.Error(err)
