@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import zipfile
 
 from harness import Api
 
@@ -27,8 +28,14 @@ EXPORT = """[{"id": "c1", "title": "Rivers", "create_time": 1700000000, "current
   "b": {"id": "b", "parent": "a", "children": [], "message": {"id": "b", "author": {"role": "assistant"}, "create_time": 1700000002, "content": {"content_type": "text", "parts": ["The Nile."]}}}}}]"""
 
 
+REQUESTS = """{"custom_id": "one", "method": "POST", "url": "/v1/chat/completions", "body": {"messages": [{"role": "user", "content": "The capital of France?"}]}}
+"""
+
+
 def story_every_curl_of_the_description(world, modules):
-    (pathlib.Path(modules) / "conversations.json").write_text(EXPORT)
+    with zipfile.ZipFile(pathlib.Path(modules) / "export.zip", "w") as z:
+        z.writestr("conversations.json", EXPORT)
+    (pathlib.Path(modules) / "requests.jsonl").write_text(REQUESTS)
     text = (ROOT / "api/openapi.yaml").read_text()
     commands = [re.sub(r"\\\n\s*", "", c).strip() for c in re.findall(r"^ +(curl (?:.*\\\n)*.*)$", text, re.M)]
     assert len(commands) > 14, f"only {len(commands)} examples were found"
@@ -38,7 +45,9 @@ def story_every_curl_of_the_description(world, modules):
         conv = api.post("/api/v1/conversations").json["id"]
         api.post(f"/api/v1/conversations/{conv}/activities", {"type": "message", "text": "the capital of France"})
         resp = api.post("/v1/responses", {"input": "x", "max_output_tokens": 2}).json["id"]
-        out = shell(command, node, modules, ID=conv, RESP=resp, PARLEY_KEY=world.key)
+        kept = shell(f"curl {ADDRESS}/v1/files -F purpose=batch -F file=@requests.jsonl", node, modules)
+        file = re.search(r'"(file-[^"]+)"', kept).group(1)
+        out = shell(command, node, modules, ID=conv, RESP=resp, FILE=file, PARLEY_KEY=world.key)
         assert out.strip() or "-OJ" in command, f"nothing came back of: {command}"
 
 
