@@ -164,7 +164,7 @@ func TestFromNothingAndBack(t *testing.T) {
 			t.Errorf("the first answer took %v; 4 s to start and 1 s to say", took)
 		}
 		all := s.crowd(7, time.Minute)
-		time.Sleep(30 * time.Second)
+		time.Sleep(30*time.Second + 30*time.Millisecond)
 		if st := s.crew.State(); st.Ready != 4 || st.Requests != 7 {
 			t.Errorf("seven ask at once: %+v", st)
 		}
@@ -262,7 +262,7 @@ func TestCountsForOthers(t *testing.T) {
 		p.Serve(demo.Canned(demo.CannedOptions{Name: "e", Model: "m", Words: 10, Delay: 100 * time.Millisecond}), "", nil)
 		synctest.Wait()
 		all := s.crowd(7, 30*time.Second)
-		time.Sleep(20 * time.Second)
+		time.Sleep(20*time.Second + 30*time.Millisecond) // between two words: nobody is between two answers
 		if st := c.State(); !st.Elsewhere || st.Requests != 7 || st.Decision.Replicas < 4 {
 			t.Errorf("seven ask at once: %+v", st)
 		}
