@@ -20,9 +20,12 @@ export function Box({ title, text, wide, onClose, children }: BoxProps): VNode {
   const name = useId();
   useEffect(() => {
     const before = document.activeElement;
-    box.current?.showModal();
+    const own = box.current;
+    own?.showModal();
     return () => {
-      if (before instanceof HTMLElement) before.focus();
+      // Who has gone on elsewhere meanwhile stays there.
+      const now = document.activeElement;
+      if (before instanceof HTMLElement && (!now || now === document.body || own?.contains(now))) before.focus();
     };
   }, []);
   return (
