@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -19,16 +18,11 @@ import (
 	"github.com/parleyhq/parley/internal/store"
 )
 
-const (
-	positionHeader = "Parley-Position"
-	behind         = 2 * time.Second // at most so long a request waits for what its caller has seen elsewhere
-)
+const positionHeader = "Parley-Position"
 
-// own opens a conversation of this user. Somebody else's looks like none. A
-// caller who comes from another region may have seen more of it than is known
-// here, and says so: it must not see less than before.
+// own opens a conversation of this user, as far as the caller says that it has
+// seen it.
 func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
-	id := r.PathValue("id")
 	var seen uint64
 	if len(r.Header.Values(positionHeader)) > 0 {
 		v := r.Header.Get(positionHeader)
@@ -37,26 +31,7 @@ func (s *server) own(r *http.Request, user string) (*chat.Live, error) {
 			return nil, fault.New(fault.Invalid, "%s must be a position in this conversation (a whole number), not %q", positionHeader, v)
 		}
 	}
-	l, err := s.opts.Chat.Open(r.Context(), id)
-	if err != nil {
-		return nil, err
-	}
-	if seen > 0 {
-		ctx, cancel := context.WithTimeout(r.Context(), behind)
-		err := l.Wait(ctx, conversation.SeqOf(seen))
-		cancel()
-		if err != nil {
-			l.Close()
-			return nil, fault.Wrap(err, fault.Unavailable, "this region has not heard yet of all that you have seen; try again, or elsewhere").After(time.Second)
-		}
-	}
-	ok := false
-	l.View(func(st *conversation.State) { ok = st.Exists && !st.Deleted && st.By.Owner == user })
-	if !ok {
-		l.Close()
-		return nil, fault.New(fault.NotFound, "there is no conversation %q", id)
-	}
-	return l, nil
+	return s.opts.Chat.OpenOwn(r.Context(), r.PathValue("id"), user, conversation.SeqOf(seen))
 }
 
 func asJSON(st *conversation.State) conversationJSON {

@@ -232,4 +232,33 @@ func (s *Service) sweep(ctx context.Context) {
 	}
 }
 
+// seenTime is how long at most somebody waits for what he has seen elsewhere.
+const seenTime = 2 * time.Second
+
+// OpenOwn is Open for a conversation of this user; somebody else's looks like
+// none. Who comes from another region may have seen it up to a sequence that is
+// not known here yet, and must not see less than before; 0 = he has seen nothing.
+func (s *Service) OpenOwn(ctx context.Context, id, user string, seen uint64) (*Live, error) {
+	l, err := s.Open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if seen > 0 {
+		wait, cancel := context.WithTimeout(ctx, seenTime)
+		err := l.Wait(wait, seen)
+		cancel()
+		if err != nil {
+			l.Close()
+			return nil, fault.Wrap(err, fault.Unavailable, "this region has not heard yet of all that you have seen; try again, or elsewhere").After(time.Second)
+		}
+	}
+	ok := false
+	l.View(func(st *conversation.State) { ok = st.Exists && !st.Deleted && st.By.Owner == user })
+	if !ok {
+		l.Close()
+		return nil, notFound(id)
+	}
+	return l, nil
+}
+
 func notFound(id string) error { return fault.New(fault.NotFound, "there is no conversation %q", id) }

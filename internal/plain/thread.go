@@ -1,7 +1,6 @@
 package plain
 
 import (
-	"context"
 	"encoding/json"
 	"html/template"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 	"github.com/parleyhq/parley/internal/chat"
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
-	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/files"
 	"github.com/parleyhq/parley/internal/lm"
 )
@@ -227,28 +225,11 @@ func reactionsOf(st *conversation.State) map[string]string {
 // own opens a conversation of this user, as far as the page before has seen it:
 // another region may be the one that is asked now.
 func (p *pages) own(r *http.Request, user string) (*chat.Live, error) {
-	const behind = 2 * time.Second
-	id := r.PathValue("id")
-	l, err := p.opts.Chat.Open(r.Context(), id)
+	seen, err := strconv.ParseUint(r.URL.Query().Get("seen"), 10, 64)
 	if err != nil {
-		return nil, err
+		seen = 0 // it says nothing of this
 	}
-	if seen, err := strconv.ParseUint(r.URL.Query().Get("seen"), 10, 64); err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), behind)
-		err := l.Wait(ctx, seen)
-		cancel()
-		if err != nil {
-			l.Close()
-			return nil, fault.Wrap(err, fault.Unavailable, "this region has not heard yet of all that you have seen; try again").After(time.Second)
-		}
-	}
-	ok := false
-	l.View(func(st *conversation.State) { ok = st.Exists && !st.Deleted && st.By.Owner == user })
-	if !ok {
-		l.Close()
-		return nil, fault.New(fault.NotFound, "there is no conversation %q", id)
-	}
-	return l, nil
+	return p.opts.Chat.OpenOwn(r.Context(), r.PathValue("id"), user, seen)
 }
 
 // sure asks before a conversation is deleted.
