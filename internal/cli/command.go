@@ -194,28 +194,34 @@ func flagHelp(f *flag.Flag) string {
 	return fmt.Sprintf("  %s\n%s\n", head, wrap(usage, 78, "      "))
 }
 
-// wrap breaks paragraphs at width, each line after indent. Lines that begin
+// wrap breaks paragraphs anew at width, each line after indent. Lines that begin
 // with a space stay as they are.
 func wrap(text string, width int, indent string) string {
 	var out []string
-	for para := range strings.SplitSeq(text, "\n") {
-		if strings.HasPrefix(para, " ") || para == "" {
-			out = append(out, strings.TrimRight(indent+para, " "))
+	line := indent
+	end := func() {
+		if len(line) > len(indent) {
+			out = append(out, line)
+		}
+		line = indent
+	}
+	for l := range strings.SplitSeq(text, "\n") {
+		if strings.HasPrefix(l, " ") || l == "" {
+			end()
+			out = append(out, strings.TrimRight(indent+l, " "))
 			continue
 		}
-		line := indent
-		for word := range strings.FieldsSeq(para) {
+		for word := range strings.FieldsSeq(l) {
 			if len(line) > len(indent) && len(line)+1+len(word) > width {
-				out = append(out, line)
-				line = indent
+				end()
 			}
 			if len(line) > len(indent) {
 				line += " "
 			}
 			line += word
 		}
-		out = append(out, line)
 	}
+	end()
 	return strings.Join(out, "\n")
 }
 

@@ -22,7 +22,9 @@ distances between them are simulated, everything else is real), lets users talk
 to it, and breaks the region that answers most of them, again and again. In the
 end it reads every conversation in every region and compares it with what the
 users were told. The exit status is 1 if anything was lost, doubled, out of
-order or unfinished.`,
+order or unfinished.
+
+Ctrl-C ends it early, with a report of what there was.`,
 		examples: []example{
 			{"parley drill", "ten users, ten regions killed in mid-sentence"},
 			{"parley drill --users 50 --times 100 --seed 7", "a campaign: most of an hour"},
@@ -81,13 +83,15 @@ order or unfinished.`,
 				if err != nil {
 					return err
 				}
+				ctx, enough, end := interrupted(ctx, t, "Nothing more is broken; the report comes when the present fault is over. Ctrl-C again ends the drill without one.")
+				defer end()
 				if err := w.Start(ctx); err != nil {
 					return err
 				}
 				defer w.Stop()
 				d, err := drill.New(drill.Options{
 					World: w, Users: *users, Times: *times, Faults: kinds, Hold: *hold, Direct: *via == "client", Seed: *seed,
-					Console: console, Logger: lg,
+					Enough: enough, Console: console, Logger: lg,
 				})
 				if err != nil {
 					return err
@@ -97,18 +101,45 @@ order or unfinished.`,
 				if err != nil {
 					return err
 				}
-				if *asJSON {
-					if err := json.NewEncoder(t.out).Encode(r); err != nil {
-						return err
-					}
-				} else {
-					fmt.Fprint(t.out, r.Text())
-				}
-				if !r.Good() {
-					return fault.New(fault.Internal, "the promise was not kept")
-				}
-				return nil
+				return judged(t, r, *asJSON)
 			}
 		},
 	}
+}
+
+// judged prints a drill's report. It is an error if the promise was not kept.
+func judged(t *terminal, r drill.Report, asJSON bool) error {
+	if asJSON {
+		if err := json.NewEncoder(t.out).Encode(r); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprint(t.out, r.Text())
+	}
+	if !r.Good() {
+		return fault.New(fault.Internal, "the promise was not kept")
+	}
+	return nil
+}
+
+// interrupted makes the first Ctrl-C close enough, and say so; the second one
+// ends the context.
+func interrupted(ctx context.Context, t *terminal, say string) (_ context.Context, enough <-chan struct{}, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	first := make(chan struct{})
+	go func() {
+		defer cancel()
+		select {
+		case <-t.interrupts:
+		case <-ctx.Done():
+			return
+		}
+		t.say("%s", say)
+		close(first)
+		select {
+		case <-t.interrupts:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, first, cancel
 }

@@ -47,8 +47,11 @@ type Options struct {
 	Hold time.Duration
 	// Direct lets the users reach the regions by themselves, with the client
 	// library and its list of addresses, instead of through the edge.
-	Direct  bool
-	Seed    uint64
+	Direct bool
+	Seed   uint64
+	// Enough is closed when nothing more shall be broken: what is broken heals,
+	// and the report comes. Nil: never.
+	Enough  <-chan struct{}
 	Console *progress.Console // nil = silent
 	Logger  *slog.Logger      // nil = discard
 }
@@ -153,6 +156,9 @@ func (d *Drill) breakThings(ctx context.Context) error {
 		return err
 	}
 	for n := range d.opts.Times {
+		if d.enough() {
+			return nil
+		}
 		kind := d.opts.Faults[n%len(d.opts.Faults)]
 		site := d.busiest()
 		if err := pause.For(ctx, time.Duration(d.rand.Int64N(int64(time.Second)))); err != nil {
@@ -225,7 +231,7 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 		rep.Elections = moves
 		d.mu.Unlock()
 	case heal != nil:
-		err = pause.For(ctx, d.opts.Hold)
+		err = d.hold(ctx)
 	}
 	if heal != nil {
 		err = errors.Join(err, heal())
@@ -258,6 +264,27 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 			return *rep, ctx.Err()
 		}
 	}
+}
+
+func (d *Drill) enough() bool {
+	select {
+	case <-d.opts.Enough:
+		return true
+	default:
+		return false
+	}
+}
+
+// hold waits as long as a fault lasts.
+func (d *Drill) hold(ctx context.Context) error {
+	over := time.NewTimer(d.opts.Hold)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case <-d.opts.Enough:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // strike notes whom a fault of a region disturbs. mu is held.
@@ -362,7 +389,7 @@ func (d *Drill) elections(ctx context.Context, site string, hold time.Duration) 
 		return 0
 	}
 	seen := reigns{}
-	for pause.For(ctx, 500*time.Millisecond) == nil {
+	for pause.For(ctx, 500*time.Millisecond) == nil && !d.enough() {
 		regions, err := c.Regions(ctx)
 		if err != nil {
 			continue

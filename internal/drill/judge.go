@@ -186,23 +186,10 @@ func read(ctx context.Context, address string, talks []*talk) ([]Held, error) {
 					cancel(err)
 					return
 				}
-				out[i] = held(acts)
+				out[i] = Holds(acts)
 			}
 		})
 	}
 	wg.Wait()
 	return out, context.Cause(ctx)
-}
-
-func held(acts []client.Activity) Held {
-	v := Held{Texts: map[string]int{}, Answers: map[string]string{}}
-	for _, a := range acts {
-		v.Order = append(v.Order, a.ID)
-		if a.FromBot() {
-			v.Answers[a.ID] = a.Text
-		} else {
-			v.Texts[a.Text]++
-		}
-	}
-	return v
 }

@@ -19,6 +19,25 @@ type Held struct {
 	Answers map[string]string // texts, by id
 }
 
+// Take adds the next activity.
+func (h *Held) Take(id, text string, bot bool) {
+	h.Order = append(h.Order, id)
+	if bot {
+		h.Answers[id] = text
+	} else {
+		h.Texts[text]++
+	}
+}
+
+// Holds reads what a region holds from a conversation's activities there.
+func Holds(acts []client.Activity) Held {
+	h := Held{Texts: map[string]int{}, Answers: map[string]string{}}
+	for _, a := range acts {
+		h.Take(a.ID, a.Text, a.FromBot())
+	}
+	return h
+}
+
 // Tally counts what regions hold against what users were told.
 type Tally struct {
 	Acknowledged int `json:"acknowledged"` // messages and probes

@@ -27,9 +27,10 @@ type talk struct {
 	said      []Told
 }
 
-// begin makes a conversation, in a region or wherever a user gets to.
+// begin makes a conversation: of a region that is probed, or of wherever a user
+// gets to.
 func (d *Drill) begin(ctx context.Context, c *client.Client, prober string) (*talk, error) {
-	conv, err := c.Create(ctx, client.NewConversation{})
+	conv, err := c.Create(ctx, client.NewConversation{Home: prober})
 	if err != nil {
 		return nil, err
 	}
@@ -133,11 +134,6 @@ func (d *Drill) ask(ctx context.Context, c *client.Client, t *talk, text string)
 // prober says things that nobody answers, one after the other, in
 // conversations that are at home in a region: it measures acknowledgements.
 func (d *Drill) prober(ctx, talking context.Context, site string, n int) {
-	at, err := client.New(client.Options{BaseURLs: []string{d.opts.World.Addresses()[site]}})
-	if err != nil {
-		d.strange("prober: %v", err)
-		return
-	}
 	c, err := d.who(site)
 	if err != nil {
 		d.strange("prober: %v", err)
@@ -146,7 +142,7 @@ func (d *Drill) prober(ctx, talking context.Context, site string, n int) {
 	var t *talk
 	for i := 0; talking.Err() == nil; i++ {
 		if t == nil || len(t.said) >= probesEach {
-			next, err := d.begin(talking, at, site)
+			next, err := d.begin(talking, c, site)
 			if err != nil {
 				continue
 			}

@@ -216,6 +216,7 @@ type Delta struct {
 	At      int     `json:"at,omitempty"`     // ids of the answer before Tokens
 	Tokens  []int32 `json:"tokens,omitempty"` // ids sampled since the last delta
 	Lead    bool    `json:"lead,omitempty"`   // said by the script before the engine's text
+	Model   string  `json:"model,omitempty"`  // that says it, where the turn's name for it stands for several
 }
 
 // Sent says that the turn's activity is about to leave for a bot that runs

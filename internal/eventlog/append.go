@@ -97,7 +97,8 @@ func (l *Log) message(a event.Append) (*nats.Msg, uint64, error) {
 
 // Append writes an event and returns when it is durable. Conflict means a
 // guard did not hold; Unavailable and Timeout mean that it is not known
-// whether the entry was stored: read before writing it again.
+// whether the entry was stored, or still will be: read before writing it again,
+// and then under a guard, unless readers take only one of two.
 func (l *Log) Append(ctx context.Context, a event.Append) (event.Receipt, error) {
 	_, wait, err := l.AppendAsync(a)
 	if err != nil {

@@ -46,6 +46,9 @@ type Replica struct {
 
 const (
 	lookEvery = time.Second
+	// At what this node leads it looks more often: when it is cut off, nobody
+	// else can tell those whom it serves.
+	lookAtOwn = lookEvery / 4
 
 	// A leader goes home when its home has been well for homeAfter, and not
 	// again before homeAgain: a region that comes and goes must not pull the
@@ -65,12 +68,19 @@ type clusterView struct {
 
 	mu      sync.Mutex // guards all below
 	streams map[string]StreamState
+	looks   map[string]look
 	moved   map[string]time.Time // when a stream's leader was last brought home
 	fit     map[string]time.Time // since when this node could lead a home stream that is led elsewhere
 	leaving bool                 // this node shall lead nothing
 	lists   map[string]listHeard // what list each node has, by node
 	told    map[string]uint64    // the newest entry of a stream that followers were told
 	lacks   map[string]lack
+}
+
+// look is the last one at a stream.
+type look struct {
+	began           time.Time
+	underWay, again bool
 }
 
 // lack is an entry that was told and that the copy here did not have.
@@ -115,12 +125,42 @@ func (v *clusterView) toldOf(stream string) uint64 {
 	return v.told[stream]
 }
 
-// watchCluster begins to look at the streams: every second, and whenever one
+// due begins a look at a stream if it is time: when it is wanted now, every
+// lookEvery, and as often as asked at what this node leads. A look that is
+// wanted while one is under way comes next.
+func (v *clusterView) due(stream, node string, now time.Time, wanted bool) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last := v.looks[stream]
+	if last.underWay {
+		last.again = last.again || wanted
+		v.looks[stream] = last
+		return false
+	}
+	if !wanted && v.streams[stream].Leader != node && now.Sub(last.began) < lookEvery {
+		return false
+	}
+	v.looks[stream] = look{began: now, underWay: true}
+	return true
+}
+
+func (v *clusterView) looked(stream string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	last := v.looks[stream]
+	if last.underWay = false; last.again {
+		last = look{}
+	}
+	v.looks[stream] = last
+}
+
+// watchCluster begins to look at the streams: again and again, and whenever one
 // has a new leader.
 func (l *Log) watchCluster(ctx context.Context) error {
 	l.view.look = make(chan struct{}, 1)
 	l.view.streams, l.view.moved, l.view.fit = map[string]StreamState{}, map[string]time.Time{}, map[string]time.Time{}
 	l.view.told, l.view.lacks, l.view.lists = map[string]uint64{}, map[string]lack{}, map[string]listHeard{}
+	l.view.looks = map[string]look{}
 	if _, err := l.nc.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.*", func(m *nats.Msg) {
 		l.elected(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:])
 		l.view.now()
@@ -131,15 +171,17 @@ func (l *Log) watchCluster(ctx context.Context) error {
 		return readFault(err)
 	}
 	l.done.Go(func() {
-		tick := time.NewTicker(lookEvery)
+		tick := time.NewTicker(lookAtOwn)
 		defer tick.Stop()
-		for {
-			l.lookAtStreams(ctx)
+		for wanted := true; ; {
+			l.lookAtStreams(ctx, wanted)
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+				wanted = false
 			case <-l.view.look:
+				wanted = true
 			}
 		}
 	})
@@ -202,30 +244,41 @@ type streamInfo struct {
 	} `json:"cluster"`
 }
 
-func (l *Log) lookAtStreams(ctx context.Context) {
+// lookAtStreams begins the looks that are due, side by side: a stream without a
+// leader holds up no other.
+func (l *Log) lookAtStreams(ctx context.Context, wanted bool) {
 	for s := range l.streams() {
-		st := l.lookAt(ctx, s.name, s.home)
-		if ctx.Err() != nil {
-			return
+		if l.view.due(s.name, l.opts.Node, time.Now(), wanted) {
+			l.done.Go(func() {
+				defer l.view.looked(s.name)
+				l.lookAtStream(ctx, s.name, s.home)
+			})
 		}
-		v := &l.view
-		if last, here := l.lastHere(s.name); here {
-			st.Behind = v.behind(s.name, last, time.Now())
-		}
-		v.mu.Lock()
-		was := v.streams[s.name]
-		st.Since = was.Since
-		changed := was.Since.IsZero() || was.Leader != st.Leader || was.Quorum != st.Quorum
-		if changed {
-			st.Since = time.Now()
-		}
-		v.streams[s.name] = st
-		v.mu.Unlock()
-		if changed {
-			l.lg.Info("log stream", "stream", s.name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
-		}
-		l.goHome(ctx, st)
 	}
+}
+
+func (l *Log) lookAtStream(ctx context.Context, name, home string) {
+	st := l.lookAt(ctx, name, home)
+	if ctx.Err() != nil {
+		return
+	}
+	v := &l.view
+	if last, here := l.lastHere(name); here {
+		st.Behind = v.behind(name, last, time.Now())
+	}
+	v.mu.Lock()
+	was := v.streams[name]
+	st.Since = was.Since
+	changed := was.Since.IsZero() || was.Leader != st.Leader || was.Quorum != st.Quorum
+	if changed {
+		st.Since = time.Now()
+	}
+	v.streams[name] = st
+	v.mu.Unlock()
+	if changed {
+		l.lg.Info("log stream", "stream", name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
+	}
+	l.goHome(ctx, st)
 }
 
 // lookAt asks a stream's leader how it is. Nobody who answers in time is no

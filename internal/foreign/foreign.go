@@ -311,11 +311,11 @@ func (c *Conversation) tidy() {
 // seconds reads a time in seconds since 1970, as those programs write them;
 // some write milliseconds or nanoseconds.
 func seconds(s float64) time.Time {
-	for s > 1e11 {
-		s /= 1000
-	}
 	if !(s > 0) || math.IsInf(s, 0) {
 		return time.Time{}
+	}
+	for s > 1e11 {
+		s /= 1000
 	}
 	whole, part := math.Modf(s)
 	return time.Unix(int64(whole), int64(part*1e9)).UTC()

@@ -39,15 +39,25 @@ type Report struct {
 
 // Board measures checks on demand, all at once, and remembers since when each
 // is in its state. An answer is at most maxAge old, so that many askers cost no
-// more than one.
+// more than one. It waits for the vital parts; one of the others that hangs
+// holds up nobody: until its time is over it is reported as it was.
 type Board struct {
-	checks []Check
-	limit  time.Duration
-	maxAge time.Duration
+	limit   time.Duration
+	others  time.Duration // how long parts that are not vital are waited for
+	maxAge  time.Duration
+	watched []*watched
 
-	mu       sync.Mutex // guards all below; held while measuring
+	mu       sync.Mutex // guards all below, and what is watched
+	at       time.Time  // of the last report
 	report   Report
 	draining bool
+}
+
+// watched is a check and what came of it.
+type watched struct {
+	Check
+	part Part
+	over chan struct{} // closed when the measurement under way is over; nil = none is
 }
 
 // New makes a board. limit bounds each probe; 0 = 1 s.
@@ -55,7 +65,11 @@ func New(limit time.Duration, checks ...Check) *Board {
 	if limit == 0 {
 		limit = time.Second
 	}
-	return &Board{checks: checks, limit: limit, maxAge: 250 * time.Millisecond}
+	b := &Board{limit: limit, others: limit / 10, maxAge: 250 * time.Millisecond}
+	for _, c := range checks {
+		b.watched = append(b.watched, &watched{Check: c})
+	}
+	return b
 }
 
 // Drain makes the node not ready, as one that is going away, or ends that.
@@ -63,59 +77,93 @@ func (b *Board) Drain(away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.draining = away
-	b.report.At = time.Time{}
+	b.at = time.Time{}
 }
 
 // Report measures, or returns a measurement that is fresh enough.
 func (b *Board) Report(ctx context.Context) Report {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if time.Since(b.report.At) < b.maxAge {
+	if time.Since(b.at) < b.maxAge {
+		defer b.mu.Unlock()
 		return b.report
 	}
-	before := b.report.Parts
-	parts := make([]Part, len(b.checks))
-	var wg sync.WaitGroup
-	for i, c := range b.checks {
-		wg.Go(func() { parts[i] = measure(context.WithoutCancel(ctx), c, b.limit) })
-	}
-	wg.Wait()
-	r := Report{Status: "ok", Ready: !b.draining, At: time.Now().UTC(), Parts: parts}
-	for i := range parts {
-		parts[i].Since = r.At
-		if before != nil && before[i].OK == parts[i].OK {
-			parts[i].Since = before[i].Since
+	var must, may []<-chan struct{}
+	for _, w := range b.watched {
+		if w.over == nil {
+			w.over = make(chan struct{})
+			go b.measure(context.WithoutCancel(ctx), w)
 		}
-		if !parts[i].OK {
-			if r.Status == "ok" {
-				r.Status = "degraded"
-			}
-			if parts[i].Vital {
-				r.Status, r.Ready = "down", false
-			}
+		if w.Vital || w.part.Since.IsZero() {
+			must = append(must, w.over)
+		} else {
+			may = append(may, w.over)
+		}
+	}
+	b.mu.Unlock()
+
+	enough := time.NewTimer(b.others)
+	defer enough.Stop()
+	for _, over := range may {
+		select {
+		case <-over:
+			continue
+		case <-enough.C:
+		}
+		break
+	}
+	for _, over := range must {
+		<-over
+	}
+	return b.sum()
+}
+
+// sum makes the report of what was measured.
+func (b *Board) sum() Report {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := Report{Status: "ok", Ready: !b.draining, At: time.Now().UTC()}
+	for _, w := range b.watched {
+		r.Parts = append(r.Parts, w.part)
+		if w.part.OK {
+			continue
+		}
+		if r.Status == "ok" {
+			r.Status = "degraded"
+		}
+		if w.Vital {
+			r.Status, r.Ready = "down", false
 		}
 	}
 	if b.draining {
 		r.Status = "draining"
 	}
-	b.report = r
+	b.report, b.at = r, time.Now()
 	return r
 }
 
-func measure(ctx context.Context, c Check, limit time.Duration) Part {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+func (b *Board) measure(ctx context.Context, w *watched) {
+	ctx, cancel := context.WithTimeout(ctx, b.limit)
 	defer cancel()
 	began := time.Now()
 	done := make(chan error, 1)
-	go func() { done <- c.Probe(ctx) }()
+	go func() { done <- w.Probe(ctx) }()
 	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		err = fault.New(fault.Timeout, "no answer within %v", limit)
+		err = fault.New(fault.Timeout, "no answer within %v", b.limit)
 	}
-	return Part{
-		Name: c.Name, Vital: c.Vital, OK: err == nil, Problem: fault.MessageOf(err),
-		Latency: float64(time.Since(began).Microseconds()) / 1000,
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	since := w.part.Since
+	if since.IsZero() || w.part.OK != (err == nil) {
+		since = now.UTC()
 	}
+	w.part = Part{
+		Name: w.Name, Vital: w.Vital, OK: err == nil, Since: since, Problem: fault.MessageOf(err),
+		Latency: float64(now.Sub(began).Microseconds()) / 1000,
+	}
+	close(w.over)
+	w.over = nil
 }

@@ -154,12 +154,7 @@ func left(log []event.Entry) int {
 func holds(st *conversation.State) drill.Held {
 	h := drill.Held{Texts: map[string]int{}, Answers: map[string]string{}}
 	for _, a := range st.Activities {
-		h.Order = append(h.Order, a.ID)
-		if a.FromBot() {
-			h.Answers[a.ID] = a.Text
-		} else {
-			h.Texts[a.Text]++
-		}
+		h.Take(a.ID, a.Text, a.FromBot())
 	}
 	return h
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,32 +238,39 @@ func (w *watch) withClient(ctx, talking context.Context, urls []string, n int) {
 	}
 }
 
+// held reads a conversation in every region. What was just said somewhere takes
+// its time to get elsewhere.
+func (w *watch) held(ctx context.Context, regions []*client.Client, conv string) []drill.Held {
+	for late := time.Now().Add(10 * time.Second); ; wait(100 * time.Millisecond) {
+		var held []drill.Held
+		alike := true
+		for _, c := range regions {
+			acts, err := c.Activities(ctx, conv)
+			if err != nil {
+				w.t.Fatalf("read %s: %v", conv, err)
+			}
+			held = append(held, drill.Holds(acts))
+			alike = alike && reflect.DeepEqual(held[0], held[len(held)-1])
+		}
+		if alike || time.Now().After(late) {
+			return held
+		}
+	}
+}
+
 // judge reads every conversation in every region.
 func (w *watch) judge(ctx context.Context, r *realm) {
 	var sum drill.Tally
-	for _, t := range w.talks {
-		var held []drill.Held
-		for _, url := range r.urls(0) {
-			c, err := client.New(client.Options{BaseURLs: []string{url}})
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			acts, err := c.Activities(ctx, t.conv)
-			if err != nil {
-				w.t.Fatalf("read %s at %s: %v", t.conv, url, err)
-			}
-			h := drill.Held{Texts: map[string]int{}, Answers: map[string]string{}}
-			for _, a := range acts {
-				h.Order = append(h.Order, a.ID)
-				if a.FromBot() {
-					h.Answers[a.ID] = a.Text
-				} else {
-					h.Texts[a.Text]++
-				}
-			}
-			held = append(held, h)
+	var here []*client.Client
+	for _, url := range r.urls(0) {
+		c, err := client.New(client.Options{BaseURLs: []string{url}})
+		if err != nil {
+			w.t.Fatal(err)
 		}
-		sum.Count(t.told, held)
+		here = append(here, c)
+	}
+	for _, t := range w.talks {
+		sum.Count(t.told, w.held(ctx, here, t.conv))
 	}
 	w.t.Logf("%d streams held, %d messages acknowledged (the slowest after %s), %d answers, %d of them handed over in mid-sentence",
 		w.streams, sum.Acknowledged, w.longest.Round(time.Millisecond), sum.Answers, w.handed)

@@ -56,7 +56,7 @@ type DNS struct {
 
 // Probe is how regions are measured: GET /readyz of each one's url.
 type Probe struct {
-	Interval time.Duration `yaml:"interval"` // 0 = 500ms
+	Interval time.Duration `yaml:"interval"` // 0 = 250ms
 	Timeout  time.Duration `yaml:"timeout"`  // 0 = 1s
 }
 

@@ -59,12 +59,12 @@ func (b *backend) resting() bool {
 }
 
 // check measures a region until ctx ends. While what it sees differs from what
-// the edge believes it looks again soon, so that hysteresis costs little time,
-// and what has just been silent for ProbeTimeout is given half of it then.
+// the edge believes it looks again soon, so that hysteresis costs little time.
 func (f *Front) check(ctx context.Context, b *backend) {
 	next := time.NewTimer(0)
 	defer next.Stop()
-	limit := f.opts.ProbeTimeout
+	p := patience{most: f.opts.ProbeTimeout}
+	limit := p.most
 	for {
 		select {
 		case <-next.C:
@@ -77,17 +77,55 @@ func (f *Front) check(ctx context.Context, b *backend) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.opts.Observer.Probed(b.name, err == nil, time.Since(began))
+		took := time.Since(began)
+		f.opts.Observer.Probed(b.name, err == nil, took)
 		live := f.opts.Edge.Observe(b.name, edge.Ready, err, time.Now())
-		wait := f.opts.Interval
-		limit = f.opts.ProbeTimeout
-		if live && err != nil {
-			limit /= 2
+		if err == nil {
+			p.answered(took)
 		}
+		wait := f.opts.Interval
 		if live != (err == nil) {
 			wait /= 10
 		}
+		limit = p.limit(live, err == nil)
 		next.Reset(wait)
+	}
+}
+
+// patience is how long a region may be silent when it is asked. It follows what
+// its answers took lately, as TCP's does (RFC 6298): three round trips, for a
+// connection may have to be made, and what they vary by.
+type patience struct {
+	most       time.Duration
+	usual, off time.Duration // of an answer: smoothed, and its deviation; 0 = none came yet
+}
+
+const resend = 250 * time.Millisecond // TCP's least time-out for what was lost, and some more
+
+func (p *patience) answered(took time.Duration) {
+	if p.usual == 0 {
+		p.usual, p.off = took, took/2
+		return
+	}
+	p.off += ((took - p.usual).Abs() - p.off) / 4
+	p.usual += (took - p.usual) / 8
+}
+
+// limit is for the next question. Who is out may have become slow, and has all
+// the time there is; who was just silent, twice the usual, and half of all at
+// most.
+func (p *patience) limit(live, answered bool) time.Duration {
+	enough := p.most
+	if p.usual > 0 {
+		enough = min(p.most, 3*p.usual+4*p.off+resend)
+	}
+	switch {
+	case !live:
+		return p.most
+	case !answered:
+		return min(2*enough, p.most/2)
+	default:
+		return enough
 	}
 }
 

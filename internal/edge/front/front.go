@@ -49,8 +49,8 @@ type Options struct {
 	Trusted []netip.Prefix
 	TLS     *tls.Config // towards the regions; nil = the system's roots
 
-	Interval      time.Duration // between active checks of a region; 0 = 500 ms
-	ProbeTimeout  time.Duration // of an active check; 0 = 1 s
+	Interval      time.Duration // between active checks of a region; 0 = 250 ms
+	ProbeTimeout  time.Duration // of an active check at most: who answers quickly is given less; 0 = 1 s
 	DialTimeout   time.Duration // 0 = 1 s
 	HeaderTimeout time.Duration // until a GET is answered, or is tried elsewhere; 0 = 10 s
 	AnswerTimeout time.Duration // until any other request is answered; 0 = 10 min
@@ -78,7 +78,7 @@ func (o Options) withDefaults() Options {
 		value  *time.Duration
 		absent time.Duration
 	}{
-		{&o.Interval, 500 * time.Millisecond},
+		{&o.Interval, 250 * time.Millisecond},
 		{&o.ProbeTimeout, time.Second},
 		{&o.DialTimeout, time.Second},
 		{&o.HeaderTimeout, 10 * time.Second},
