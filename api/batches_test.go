@@ -77,7 +77,7 @@ func batches(t *testing.T, c *caller) {
 	c.ok(200, "GET", "/v1/batches?limit=1", "")
 	c.ok(409, "POST", "/v1/batches/"+id+"/cancel", "")
 
-	slow := up.ok(200, "POST", "/v1/files", form("batch", strings.ReplaceAll(request("slow", chat, "Tell me a lot"), "mock/one", "demonstration"))).text("id")
+	slow := up.ok(200, "POST", "/v1/files", form("batch", strings.ReplaceAll(request("slow", chat, "Tell me a lot"), "mock/one", "mock/endless"))).text("id")
 	long := c.ok(200, "POST", "/v1/batches", order(slow)).text("id")
 	c.ok(409, "DELETE", "/v1/files/"+slow, "")
 	c.ok(200, "POST", "/v1/batches/"+long+"/cancel", "")

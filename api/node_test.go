@@ -66,7 +66,10 @@ func upstream(t *testing.T) string {
 		_ = json.NewEncoder(w).Encode(v)
 	}
 	mux.HandleFunc("GET /v1/models", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, 200, map[string]any{"object": "list", "data": []any{map[string]any{"id": "mock/one", "object": "model", "created": 0, "owned_by": "mock"}}})
+		reply(w, 200, map[string]any{"object": "list", "data": []any{
+			map[string]any{"id": "mock/one", "object": "model", "created": 0, "owned_by": "mock"},
+			map[string]any{"id": "mock/endless", "object": "model", "created": 0, "owned_by": "mock"},
+		}})
 	})
 	mux.HandleFunc("POST /v1/embeddings", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, 200, map[string]any{
@@ -84,6 +87,10 @@ func upstream(t *testing.T) string {
 				return
 			case bytes.Contains(b, []byte("please 400")):
 				reply(w, 400, map[string]any{"error": map[string]any{"message": "no", "type": "invalid_request_error", "param": nil, "code": nil}})
+				return
+			}
+			if bytes.Contains(b, []byte("mock/endless")) {
+				forever(w, r)
 				return
 			}
 			usage := map[string]int{"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
@@ -124,6 +131,22 @@ func upstream(t *testing.T) string {
 	s := httptest.NewServer(mux)
 	t.Cleanup(s.Close)
 	return s.URL + "/v1"
+}
+
+// forever answers with one word after the other until nobody listens: whatever
+// is to be met in the middle of an answer is in it, however slow the machine is.
+func forever(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		select {
+		case <-r.Context().Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+			fmt.Fprint(w, `data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"mock/endless","choices":[{"index":0,"delta":{"content":" on"},"finish_reason":null}]}`+"\n\n")
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
 }
 
 // caller makes requests of one user.

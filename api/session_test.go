@@ -22,12 +22,13 @@ func TestSession(t *testing.T) {
 	away, kiosk := newAway(t), newKiosk(t)
 	engines := `
 engines:
-  - {name: mock, kind: openai, url: ` + up + `, dialect: openai, models: [mock/one]}
+  - {name: mock, kind: openai, url: ` + up + `, dialect: openai, models: [mock/one, mock/endless]}
   - {name: demo, kind: demo}
   - {name: nap, kind: process, command: [/no/such/server, "{port}"], models: [nap], scale: {max: 2}}
 bots:
   - {id: quick, model: mock/one}
   - {id: slow, name: Slow, model: demonstration}
+  - {id: endless, model: mock/endless}
   - ` + shop(away) + `
 channels:
   webhook: [` + kiosk.settings() + `]
@@ -77,7 +78,7 @@ func promised(op *openapi3.Operation) []string {
 		out = append(out, status)
 		if m := r.Value.Content["text/event-stream"]; m != nil {
 			for event := range m.Extensions["x-sse-events"].(map[string]any) {
-				if event != "resumed" { // needs a death: internal/chat's tests
+				if event != "resumed" && event != "waiting" { // need a death and a crowd: tests of internal/chat and internal/api
 					out = append(out, "event "+event)
 				}
 			}
@@ -229,7 +230,7 @@ func shared(t *testing.T, c *caller, path string) {
 // branches stops, regenerates and edits.
 func branches(t *testing.T, c *caller) {
 	t.Helper()
-	path := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", `{"bot":"slow"}`).text("id")
+	path := "/api/v1/conversations/" + c.ok(201, "POST", "/api/v1/conversations", `{"bot":"endless"}`).text("id")
 	said := c.ok(202, "POST", path+"/activities", `{"type":"message","text":"A long one, please."}`)
 	turn := said.text("turn")
 	c.until("GET", path+"/events", "", func(e sse) bool { return e.name == "delta" })
@@ -248,7 +249,8 @@ func branches(t *testing.T, c *caller) {
 	c.ok(202, "POST", path+"/turns/"+edit.text("turn")+"/stop", "")
 	c.ok(404, "POST", path+"/activities", `{"type":"message","text":"x","channelData":{"parley":{"edits":"a0"}}}`)
 	c.ok(404, "POST", path+"/turns/t0/stop", "")
-	c.ok(202, "POST", path+"/turns/"+turn+"/continue", "")
+	more := c.ok(202, "POST", path+"/turns/"+turn+"/continue", "").text("turn")
+	c.ok(202, "POST", path+"/turns/"+more+"/stop", "")
 	c.ok(404, "POST", path+"/turns/t0/continue", "")
 	c.with("Idempotency-Key", strings.Repeat("k", 256)).bad(400, "POST", path+"/turns/"+turn+"/continue", "")
 	c.ok(404, "POST", path+"/turns/t0/regenerate", "")
@@ -393,7 +395,7 @@ func responses(t *testing.T, c *caller) {
 			t.Errorf("behind %d (-first reader +resumed):\n%s", i, d)
 		}
 	}
-	slow := c.ok(200, "POST", path, `{"model":"demonstration","input":"Slowly","background":true}`).text("id")
+	slow := c.ok(200, "POST", path, `{"model":"mock/endless","input":"Slowly","background":true}`).text("id")
 	c.until("GET", path+"/"+slow+"?stream=true", "", func(e sse) bool { return e.name == "response.output_text.delta" })
 	if a := c.ok(200, "POST", path+"/"+slow+"/cancel", ""); a.text("status") != "cancelled" {
 		t.Errorf("cancelled: %s", a.body)
@@ -639,6 +641,28 @@ func bodyFor(operation string) string {
 }
 
 // nodeItself asks for health and what else is not about conversations.
+// usage asks what the session has spent so far.
+func usage(t *testing.T, open, keyed *caller) {
+	t.Helper()
+	all := open.ok(200, "GET", "/api/v1/usage?by=day,tenant,key,user,model", "")
+	if n, _ := all.get("total.requests").(float64); n < 3 || all.text("rows.0.user") == "" || all.text("rows.0.model") == "" || all.text("total.currency") != "USD" {
+		t.Errorf("usage: %s", all.body)
+	}
+	if csv := open.ok(200, "GET", "/api/v1/usage?format=csv", ""); !strings.HasPrefix(csv.body, "day,model,requests,prompt_tokens,") {
+		t.Errorf("usage as CSV: %s", csv.body)
+	}
+	open.bad(400, "GET", "/api/v1/usage?from=yesterday", "")
+	open.bad(400, "GET", "/api/v1/usage?by=colour", "")
+	open.bad(400, "GET", "/api/v1/usage?format=xml", "")
+	open.ok(400, "GET", "/api/v1/usage?from=2026-02-01&to=2026-01-01", "")
+	open.ok(400, "GET", "/api/v1/usage?from=2020-01-01&to=2026-01-01", "")
+	keyed.ok(401, "GET", "/api/v1/usage", "")
+	bob := keyed.with("Authorization", "Bearer bobs-key-0123456789")
+	bob.ok(200, "GET", "/api/v1/usage?user=key-bob", "")
+	bob.ok(403, "GET", "/api/v1/usage?user=key-alice", "")
+	keyed.with("Authorization", "Bearer alices-key-0123456789").ok(200, "GET", "/api/v1/usage?user=key-bob", "")
+}
+
 func nodeItself(t *testing.T, open, keyed *caller) {
 	t.Helper()
 	rebound := open.with("Host", "evil.example")
@@ -659,6 +683,7 @@ func nodeItself(t *testing.T, open, keyed *caller) {
 		t.Errorf("scale: %s", r.body)
 	}
 	keyed.ok(401, "GET", "/api/v1/scale", "")
+	usage(t, open, keyed)
 	open.ok(200, "GET", "/livez", "")
 	open.ok(200, "GET", "/readyz", "")
 	if h := open.ok(200, "GET", "/healthz", ""); h.get("parts.0.name") == nil {

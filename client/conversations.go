@@ -237,11 +237,16 @@ func (c *Client) Search(ctx context.Context, query string, limit int) ([]Hit, er
 // Export writes a conversation to w, as "md" or "json". An error may come
 // after part of it was written.
 func (c *Client) Export(ctx context.Context, id, format string, w io.Writer) error {
+	return c.copy(ctx, request{method: http.MethodGet, path: conversationPath(id, "/export"), query: url.Values{"format": {format}}, accept: "*/*", of: id}, w)
+}
+
+// copy writes what a request is answered, whatever that is.
+func (c *Client) copy(ctx context.Context, r request, w io.Writer) error {
 	wrote := false
 	return c.try(ctx, false, func(base string) error {
 		ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 		defer cancel()
-		resp, err := c.send(ctx, base, request{method: http.MethodGet, path: conversationPath(id, "/export"), query: url.Values{"format": {format}}, accept: "*/*", of: id})
+		resp, err := c.send(ctx, base, r)
 		if err != nil {
 			return err
 		}
@@ -252,7 +257,7 @@ func (c *Client) Export(ctx context.Context, id, format string, w io.Writer) err
 			return &Error{Code: CodeUnreachable, Message: "the answer of " + base + " was cut", Cause: err}
 		}
 		if err != nil {
-			return &Error{Code: CodeProtocol, Message: "the export was cut: take it again", Cause: err}
+			return &Error{Code: CodeProtocol, Message: "the answer was cut: take it again", Cause: err}
 		}
 		return nil
 	})

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/parleyhq/parley/internal/account"
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/batch"
@@ -51,13 +52,19 @@ type Options struct {
 	// no app to ask.
 	Understanding *understand.Service
 	Snippets      *snippets.Book // nil = none are kept
+	// Accounts has the books of what was spent, with money in Currency. Nil: there
+	// are none.
+	Accounts *account.Service
+	Currency string
 	// Fresh returns when the store has what was acknowledged before the call,
 	// or after a short while: lists may lag, they don't fail. Nil: no waiting.
 	Fresh func(context.Context)
 	// Batches answers files of requests; nil = /v1/files and /v1/batches are not
 	// there.
 	Batches *batch.Service
-	Gateway http.Handler // /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models; nil = none
+	// Gateway answers a user at /v1/chat/completions, /v1/completions,
+	// /v1/embeddings and /v1/models; nil = none.
+	Gateway func(user string, w http.ResponseWriter, r *http.Request)
 	Page    http.Handler // everything else; nil = none
 	Plain   http.Handler // below /s/ and /plain: what needs no JavaScript; nil = none
 	// Channels answer everything below a path such as "/v3/directline/". Each
@@ -201,6 +208,7 @@ func (s *server) routes() http.Handler {
 	s.snippetRoutes(handle)
 	handle("GET /api/v1/regions", s.regions)
 	handle("GET /api/v1/scale", s.scale)
+	s.usageRoutes(handle)
 	handle("POST /api/v1/directline/token", s.pageToken)
 	handle("GET /api/v1/understanding/models", s.models)
 	handle("PUT /api/v1/understanding/models/{app}", s.operator(s.publish))
@@ -241,7 +249,7 @@ func (s *server) routes() http.Handler {
 				writeOpenAIError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
 				return nil
 			}
-			s.opts.Gateway.ServeHTTP(w, r)
+			s.opts.Gateway(user, w, r)
 			return nil
 		}, writeOpenAIFault))
 	}
@@ -443,6 +451,7 @@ type conversationJSON struct {
 	System  string     `json:"system,omitempty"`
 	Model   string     `json:"model,omitempty"`
 	Params  *lm.Params `json:"params,omitempty"`
+	Usage   *usageJSON `json:"usage,omitempty"`
 }
 
 // acceptedJSON answers a message.

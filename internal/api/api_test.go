@@ -61,6 +61,9 @@ func newNode(t *testing.T, canned demo.CannedOptions, change func(*api.Options))
 	n := &node{t: t, engine: demo.Canned(canned)}
 	engines := roster.New(fleet.Options{})
 	engines.Expect("canned", "", nil).Serve(n.engine, "", nil)
+	if canned.Slots > 0 {
+		engines.Line()
+	}
 	t.Cleanup(func() { _ = engines.Close() })
 	svc, err := chat.New(chat.Options{Log: log, Engines: engines, Bots: []chat.Bot{{ID: "default"}}, Checkpoint: 2 * time.Millisecond})
 	if err != nil {
@@ -473,6 +476,24 @@ func TestResponses(t *testing.T) {
 	}
 	n.want(200, nil, "DELETE", "/v1/responses/"+first.ID, "")
 	n.want(404, nil, "GET", "/v1/responses/"+first.ID, "")
+}
+
+func TestATurnInLineSaysWhereItIs(t *testing.T) {
+	n := newNode(t, demo.CannedOptions{Words: 2000, Delay: time.Millisecond, Slots: 1}, nil)
+	first, second := n.conversation(), n.conversation()
+	running := n.say(first, "go")
+	n.events("/api/v1/conversations/"+first+"/events", func(e sse) bool { return e.event == "delta" })
+	acc := n.say(second, "and me")
+	told := n.events("/api/v1/conversations/"+second+"/events", func(e sse) bool { return e.event == "waiting" })
+	last := told[len(told)-1]
+	if want := fmt.Sprintf(`{"turn":%q,"place":1}`, acc.Turn); last.data != want || last.id != "" {
+		t.Errorf("got %+v, want %s without an id", last, want)
+	}
+	n.want(202, nil, "POST", "/api/v1/conversations/"+first+"/turns/"+running.Turn+"/stop", "")
+	all := n.events("/api/v1/conversations/"+second+"/events", ended(acc.Turn))
+	if got := text(all); got != demo.Words(2000) {
+		t.Errorf("it was answered with %d bytes", len(got))
+	}
 }
 
 func TestHangUpStopsAPlainResponse(t *testing.T) {

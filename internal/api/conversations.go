@@ -75,7 +75,10 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request, user string, sta
 	}
 	defer l.Close()
 	var out conversationJSON
-	l.View(func(st *conversation.State) { out = asJSON(st) })
+	l.View(func(st *conversation.State) {
+		out = asJSON(st)
+		out.Usage = s.cost(r, st)
+	})
 	return writeJSON(w, status, out)
 }
 

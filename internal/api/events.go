@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -109,16 +111,47 @@ func (s *server) events(w http.ResponseWriter, r *http.Request, user string) err
 	defer s.opts.Metrics.Reader(-1)
 	out := newStream(w)
 	out.comment("parley")
-	_ = s.follow(r.Context(), l, pos, out, func(f conversation.Frame) bool {
+	_ = s.follow(r.Context(), l, pos, out, waiting(l, out), func(f conversation.Frame) bool {
 		out.event(strconv.FormatUint(f.Pos, 10), f.Event, f.Data)
 		return f.Event != "deleted"
 	})
 	return nil // the client left, was too slow, or the conversation is gone
 }
 
+// waitingBody is the event waiting: a turn's place in the line before its engines,
+// 0 when it waits no more, and, once that is known, between how many seconds it
+// will probably begin.
+type waitingBody struct {
+	Turn  string `json:"turn"`
+	Place int    `json:"place"`
+	Soon  int    `json:"soon,omitempty"`
+	Late  int    `json:"late,omitempty"`
+}
+
+// waiting tells of a turn that is in line whenever that has changed. The event has
+// no id: it is no part of the conversation.
+func waiting(l *chat.Live, out *stream) func() {
+	var last waitingBody
+	return func() {
+		w := l.Waits()
+		b := waitingBody{Turn: w.Turn, Place: w.Number, Soon: int(w.Soon.Seconds()), Late: int(math.Ceil(w.Late.Seconds()))}
+		if b == last {
+			return
+		}
+		if b.Turn == "" {
+			b.Turn = last.Turn // it waits no more
+		}
+		last = waitingBody{Turn: w.Turn, Place: w.Number, Soon: b.Soon, Late: b.Late}
+		if data, err := json.Marshal(b); err == nil {
+			out.event("", "waiting", data)
+		}
+	}
+}
+
 // follow gives every frame behind pos to each, in batches that are sent
 // together, until each says that it was the last one or the client is gone.
-func (s *server) follow(ctx context.Context, l *chat.Live, pos uint64, out *stream, each func(conversation.Frame) bool) error {
+// beside may add something between batches.
+func (s *server) follow(ctx context.Context, l *chat.Live, pos uint64, out *stream, beside func(), each func(conversation.Frame) bool) error {
 	const most = 256 // frames of one write
 	beat := time.NewTimer(s.opts.Heartbeat)
 	defer beat.Stop()
@@ -137,6 +170,7 @@ func (s *server) follow(ctx context.Context, l *chat.Live, pos uint64, out *stre
 			}
 			frames = frames[n:]
 		}
+		beside()
 		if err := out.flush(); err != nil {
 			return err
 		}

@@ -362,7 +362,7 @@ func (s *server) streamResponse(w http.ResponseWriter, r *http.Request, l *chat.
 			out.event("", name, b)
 		}
 	}
-	if err := s.follow(r.Context(), l, 0, out, view.step); err != nil {
+	if err := s.follow(r.Context(), l, 0, out, func() {}, view.step); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return nil

@@ -21,7 +21,7 @@ func visited(t *testing.T, change func(*api.Options)) *node {
 	t.Helper()
 	return newNode(t, demo.CannedOptions{}, func(o *api.Options) {
 		o.Widget = api.Widget{Origins: []string{shop}, Bots: []api.BotInfo{{ID: "default", Name: "Helper"}}, Region: "local", Regions: []string{"https://sg.example.org"}}
-		o.Gateway = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+		o.Gateway = func(string, http.ResponseWriter, *http.Request) {}
 		if change != nil {
 			change(o)
 		}

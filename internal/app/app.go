@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/parleyhq/parley/internal/account"
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/batch"
@@ -71,14 +72,15 @@ type App struct {
 	roster   *roster.Roster
 	gateway  *gateway.Gateway
 	batches  *batch.Service
+	accounts *account.Service
 	crews    atomic.Pointer[[]*crew.Crew] // of the engines that are scaled
 	crewing  sync.Mutex                   // held while crews come and go
 	board    *health.Board
 	metrics  *telemetry.Metrics
 	listener net.Listener
 	server   *http.Server
-	world    *cluster.View  // nil for a node that is alone
-	certs    *tlscert.Certs // nil where nodes show each other none
+	world    atomic.Pointer[cluster.View] // nil for a node that is alone, and before the world is started
+	certs    *tlscert.Certs               // nil where nodes show each other none
 
 	understanding *understand.Service     // nil: engines answer everything
 	distant       []connector.Bot         // the bots that run elsewhere
@@ -145,6 +147,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		{"store", a.unlessWitness(a.startStore)},
 		{"engines", a.unlessWitness(a.startEngines)},
 		{"understanding", a.unlessWitness(a.startUnderstanding)},
+		{"accounts", a.unlessWitness(a.startAccounts)},
 		{"chat", a.unlessWitness(a.startChat)},
 		{"batches", a.unlessWitness(a.startBatches)},
 		{"http", a.startHTTP},
@@ -358,7 +361,7 @@ func (a *App) startChat(ctx context.Context) error {
 	svc, err := chat.New(chat.Options{
 		Homes: homes, Understanding: a.understanding, Log: log, Engines: a.roster, Bots: bots, Worker: a.cfg.Node, Orphans: a.orphans,
 		Checkpoint: a.cfg.Checkpoint, Running: a.cfg.Limits.Running, Queue: a.cfg.Limits.Queue, MaxText: int(a.cfg.Limits.Message),
-		Patience: a.cfg.Patience, Outlet: a.outlet, Observer: a.metrics, Logger: a.lg,
+		Patience: a.cfg.Patience, Outlet: a.outlet, Meter: a.meter, Observer: a.metrics, Logger: a.lg,
 		Files: a.log, FileLimits: chat.FileLimits{Size: a.cfg.Limits.File, Count: mostFiles(a.cfg.Limits.Files), Types: a.cfg.Limits.FileTypes},
 	})
 	if err != nil {
@@ -531,8 +534,8 @@ func (a *App) handler(ctx context.Context, stopping <-chan struct{}) (http.Handl
 		return nil, err
 	}
 	o := api.Options{
-		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Scale: a.scaling, Regions: a.regions, Understanding: a.understanding, Fresh: fresh, Snippets: snippets.New(a.log),
-		Gateway: a.gateway, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
+		Chat: a.chat, Store: a.history, Guard: guard, Board: a.board, Metrics: a.metrics, Info: a.info, Scale: a.scaling, Regions: a.regions, Understanding: a.understanding, Fresh: fresh, Snippets: snippets.New(a.log), Accounts: a.accounts, Currency: a.cfg.Currency,
+		Gateway: a.gateway.For, Batches: a.batches, Page: page, Plain: without, Origins: append(regions, a.cfg.Origins...), Widget: a.widget(regions), MaxBody: a.cfg.Limits.Body, Heartbeat: a.cfg.Heartbeat, Stopping: stopping, Logger: a.lg,
 	}
 	if err := a.channels(&o, secret); err != nil {
 		return nil, err
@@ -603,19 +606,32 @@ func (a *App) info() api.Info {
 	return i
 }
 
+// operation is what the GenAI conventions call one of the gateway's.
+func operation(r *gateway.Record) string {
+	switch r.Op {
+	case gateway.Completions:
+		return "text_completion"
+	case gateway.Embeddings:
+		return "embeddings"
+	case gateway.Chat:
+	}
+	return telemetry.Chat
+}
+
 // observer passes what the gateway sees on to the metrics.
 type observer struct{ m *telemetry.Metrics }
 
 func (o observer) First(r *gateway.Record, after time.Duration) {
-	o.m.FirstToken(r.Engine, r.Model, after)
+	o.m.First(operation(r), r.Engine, r.Model, after)
 }
 
-func (o observer) Next(r *gateway.Record, gap time.Duration) { o.m.NextToken(r.Engine, r.Model, gap) }
+func (o observer) Next(r *gateway.Record, gap time.Duration) {
+	o.m.Next(operation(r), r.Engine, r.Model, gap)
+}
 
 func (o observer) End(r *gateway.Record) {
-	outcome := "done"
-	if r.Code != "" {
-		outcome = string(r.Code)
+	o.m.Answered(operation(r), r.Engine, r.Model, string(r.Code), time.Since(r.Start), r.Usage)
+	for range r.Resume {
+		o.m.Continued(r.Engine, r.Model, r.By)
 	}
-	o.m.Answered(r.Engine, r.Model, outcome, time.Since(r.Start), r.Usage)
 }

@@ -14,15 +14,15 @@ import (
 // leave over.
 func (a *App) startBatches(ctx context.Context) error {
 	gw, err := gateway.New(gateway.Options{
-		Catalog: a.roster, Observer: observer{a.metrics}, MaxBody: a.cfg.Limits.Body, Batched: a.roster.Line, Log: a.lg,
+		Catalog: a.roster, Wait: a.cfg.Limits.Wait, Observer: observer{a.metrics}, Admit: a.admit, MaxBody: a.cfg.Limits.Body, Batched: a.roster.Line, NoResume: !a.cfg.Resume, Log: a.lg,
 	})
 	if err != nil {
 		return err
 	}
 	svc, err := batch.New(batch.Options{
 		Log: a.log, Node: a.cfg.Node, Logger: a.lg,
-		Answer: func(ctx context.Context, endpoint string, body []byte) batch.Answer {
-			x := gw.Whole(ctx, gateway.Op(strings.TrimPrefix(endpoint, "/v1/")), body)
+		Answer: func(ctx context.Context, owner, endpoint string, body []byte) batch.Answer {
+			x := gw.Whole(ctx, owner, gateway.Op(strings.TrimPrefix(endpoint, "/v1/")), body)
 			after, _ := strconv.Atoi(x.Header.Get("Retry-After"))
 			return batch.Answer{Status: x.Status, After: time.Duration(after) * time.Second, Body: x.Body, Asked: x.Engine != ""}
 		},

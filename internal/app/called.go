@@ -60,7 +60,9 @@ func (a *App) openCalled() error {
 		if len(c.accounts) == 0 {
 			continue
 		}
-		desk, err := channel.New(channel.Options{Name: c.name, Chat: a.chat, Values: a.log, Region: a.cfg.Region, Observer: a.metrics})
+		desk, err := channel.New(channel.Options{
+			Name: c.name, Chat: a.chat, Values: a.log, Region: a.cfg.Region, Node: a.cfg.Node, Dead: a.dead, Observer: a.metrics,
+		})
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,8 @@ import (
 // startEngines takes a place for every engine and gets them ready in the
 // background: the node is up while a model is fetched or loaded.
 func (a *App) startEngines(ctx context.Context) error {
-	a.roster = roster.New(fleet.Options{Observer: routes{a.metrics, a.crewsOf}, Log: a.lg})
+	a.roster = roster.New(fleet.Options{Wait: a.cfg.Limits.Wait, Observer: routes{a.metrics, a.crewsOf}, Log: a.lg})
+	a.roster.Alias(a.aliases()...)
 	a.metrics.Scales(a.scales)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a.onStop("engines", func(context.Context) error { cancel(); a.stopCrews(); return a.roster.Close() })
@@ -37,6 +38,12 @@ func (a *App) startEngines(ctx context.Context) error {
 	for _, e := range a.cfg.Engines {
 		p := a.roster.Expect(e.Name, "starting", declared(e))
 		p.Weigh(float64(e.Weight))
+		if e.Region != "" && e.Region != a.cfg.Region {
+			p.Far()
+		}
+		if e.Slots > 0 || e.Tokens > 0 {
+			p.Count() // so that there is a line before it, and places in that
+		}
 		go func() {
 			if err := a.ready(run, p, e); err != nil {
 				a.lg.Error("an engine can't be used", "engine", e.Name, "err", err)
@@ -46,6 +53,28 @@ func (a *App) startEngines(ctx context.Context) error {
 		}()
 	}
 	return nil
+}
+
+// aliases are the names for models that the configuration gives.
+func (a *App) aliases() (out []roster.Alias) {
+	share := func(v string) roster.Share {
+		s, _ := config.ShareOf(v) // was read when the configuration was
+		return roster.Share(s)
+	}
+	for _, m := range a.cfg.Models {
+		x := roster.Alias{Name: m.Name, Fallback: m.Fallback, Wait: m.Wait, Shadow: share(m.Shadow), Hedge: fleet.Hedge{Percentile: float64(m.Hedge), Share: float64(m.Hedges) / 100}}
+		for _, v := range m.Serve {
+			x.Serve = append(x.Serve, share(v))
+		}
+		for _, c := range m.On {
+			x.On = append(x.On, fleet.Cause(c))
+		}
+		if x.Shadow.Percent == 0 {
+			x.Shadow.Percent = 100
+		}
+		out = append(out, x)
+	}
+	return out
 }
 
 // routes passes what fleets do on to the metrics, and to whoever scales them.
@@ -66,6 +95,10 @@ func (r routes) Left(engine, model string, v balance.Verdict, retried, out bool)
 	for _, c := range r.crews() {
 		c.Left(engine, model, v, retried, out)
 	}
+}
+
+func (r routes) Shadowed(x fleet.Listened) {
+	r.m.Listened(x.Engine, x.Model, x.Outcome, x.First, x.Took, x.Usage)
 }
 
 func declared(e config.Engine) []string {
@@ -139,6 +172,7 @@ func tune(e config.Engine) func(lm.Model) lm.Model {
 		if e.Slots > 0 {
 			m.Slots = e.Slots
 		}
+		m.Tokens = e.Tokens
 		if e.Context > 0 {
 			m.Window = e.Context
 		}
@@ -183,7 +217,7 @@ func (a *App) embedded(ctx context.Context, p *roster.Place, e config.Engine) er
 		}
 		return engine, engine.Start(ctx)
 	}
-	advise := func(m lm.Model) lm.Model { m.Advice = paths.Advice; return m }
+	advise := func(m lm.Model) lm.Model { m.Advice, m.Tokens = paths.Advice, e.Tokens; return m }
 	if e.Scaled() {
 		return a.scaled(ctx, p, e, []string{paths.ModelID}, advise, func(name string) (crew.Replica, error) {
 			engine, err := start(name)

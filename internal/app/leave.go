@@ -49,7 +49,7 @@ func (a *App) leaves() bool { return a.stopping.Load() || a.away.Load() }
 func (a *App) depart(ctx context.Context) {
 	a.stopping.Store(true)
 	others := false
-	for _, n := range a.world.States(time.Now()) {
+	for _, n := range a.world.Load().States(time.Now()) {
 		others = others || n.Node.Name != a.cfg.Node && n.Alive
 	}
 	if !others {

@@ -135,7 +135,7 @@ func (a *App) startWorld(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	a.world = view
+	a.world.Store(view)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var all sync.WaitGroup
 	all.Go(func() { a.beat(run, view) })
@@ -160,6 +160,12 @@ func (a *App) startWorld(ctx context.Context) error {
 		return nil
 	})
 	return nil
+}
+
+// dead reports whether another node of this world is silent.
+func (a *App) dead(node string) bool {
+	view := a.world.Load()
+	return view != nil && view.Dead(node, time.Now())
 }
 
 const attendEvery = 500 * time.Millisecond
@@ -331,16 +337,17 @@ func (a *App) regions() []api.Region {
 		out = append(out, api.Region{Name: name, Role: string(cluster.Full), State: api.RegionDown, Leads: []string{}, Copies: []string{}, Nodes: []api.RegionNode{}})
 		return &out[len(out)-1]
 	}
-	if a.world == nil {
+	view := a.world.Load()
+	if view == nil {
 		b := a.state(context.Background())
 		r := at(a.cfg.Region)
 		r.Here, r.Address, r.State = true, a.URL(), regionState(b)
 		r.Nodes = []api.RegionNode{{Name: a.cfg.Node, Alive: true, Turns: b.Turns, Live: b.Live, Version: b.Version}}
 	} else {
-		for _, n := range a.world.States(now) {
+		for _, n := range view.States(now) {
 			r := at(n.Region)
 			r.Role, r.Here = string(n.Role), r.Here || n.Name == a.cfg.Node
-			here := !n.Last.IsZero() && !a.world.Dead(n.Name, now) // one that leaves is still here
+			here := !n.Last.IsZero() && !view.Dead(n.Name, now) // one that leaves is still here
 			node := api.RegionNode{Name: n.Name, Alive: here, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version}
 			if !n.Last.IsZero() {
 				node.Seen = n.Last.UTC()

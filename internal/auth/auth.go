@@ -81,6 +81,9 @@ const (
 	LocalUser = "local"
 )
 
+// UserOf returns the user who is known by a key's name.
+func UserOf(key string) string { return keyPrefix + key }
+
 // User returns who a request is from. A guest is no user.
 func (g *Guard) User(r *http.Request) (string, error) {
 	if err := g.meant(r); err != nil {

@@ -19,7 +19,11 @@ import (
 type Replica struct {
 	Name   string
 	Slots  int     // answers at once; 0: not known, so learned from refusals and delays
+	Tokens int     // of prompts and answers in flight at once; 0: no such limit
 	Weight float64 // how much work it gets beside the others, all else equal; 0 = 1
+	// Distance is a round trip to it, of one that is farther away than the others:
+	// what using it costs in any case. 0: it is near.
+	Distance time.Duration
 }
 
 // Options of New. The zero value works.
@@ -41,6 +45,10 @@ type Ask struct {
 	// Tried are replicas that have failed this very request: only where nobody
 	// else lives is one of them asked again.
 	Tried []string
+	// Tokens is about how many it takes, prompt and answer together.
+	Tokens int
+	// Within: who asks has no use for an answer that begins later. 0: any will do.
+	Within time.Duration
 	// Batch: nobody waits for this one. It gets what people leave over.
 	Batch bool
 }
@@ -55,6 +63,7 @@ const (
 	Spill    Why = "spill"    // who knows it is busy, slow or out
 	Retry    Why = "retry"    // another one failed this request
 	Probe    Why = "probe"    // it was out, and this request finds out whether it is back
+	Hedge    Why = "hedge"    // another one was late to begin, and still may be the first
 	Idle     Why = "idle"     // it is of the batch lane, and nobody needs the slot
 )
 
@@ -94,6 +103,9 @@ type Pool struct {
 	service  average        // seconds of an answer, over all replicas
 	people   tide           // slots that people have in use
 	begins   average        // seconds to its first piece, without that for reading the prompt
+	late     delays         // the same
+	granted  int            // requests of people, lately
+	hedged   int            // of these, how many went to a second replica
 	suspects map[uint64]int // conversations whose requests have failed, and how often in a row
 	counts   map[string]Counts
 	scratch  prices
@@ -180,6 +192,7 @@ type Ticket struct {
 	granted time.Time
 	first   time.Time
 	unknown int  // blocks that the replica has to read
+	hedge   bool // a second one for the same request
 	alone   bool // nothing waits inside the replica: its delay can be learned from
 	probe   bool
 }
@@ -208,18 +221,19 @@ func (p *Pool) Enter(now time.Time, ask Ask) (*Ticket, error) {
 	p.appraise(t)
 	*lane = append(*lane, t)
 	p.dispatch(now)
-	if t.at == nil && len(*lane) > p.o.Line {
+	if t.at != nil {
+		return t, nil
+	}
+	if len(*lane) > p.o.Line {
 		p.remove(t)
-		return nil, fault.New(fault.Limited, "all engines of this model are busy and %d requests wait already: try again later", p.o.Line).After(p.delay())
+		return nil, fault.New(fault.Limited, "all engines of this model are busy and %d requests wait already: try again later", p.o.Line).After(p.forecast(now, len(*lane)).Back(0))
+	}
+	if f := p.forecast(now, len(p.line)); ask.Within > 0 && !ask.Batch && f.Soon > ask.Within {
+		p.remove(t)
+		return nil, fault.New(fault.Limited, "all engines of this model are busy: it would take %v at the least until this request begins, and it was to be %v at most",
+			f.Soon.Round(time.Second), ask.Within.Round(time.Millisecond)).After(f.Back(ask.Within))
 	}
 	return t, nil
-}
-
-// delay guesses how long the whole line takes.
-func (p *Pool) delay() time.Duration {
-	slots := p.slots()
-	d := p.service.or(1) * float64(len(p.line)) / math.Max(slots, 1)
-	return time.Duration(math.Min(math.Max(d, 1), 60) * float64(time.Second))
 }
 
 // Leave takes the request out, in the line or at its replica: it was given up.
@@ -234,7 +248,9 @@ func (p *Pool) First(now time.Time, t *Ticket) {
 	}
 	t.first = now
 	took := now.Sub(t.granted).Seconds()
-	p.begins.add(math.Max(0, took-p.cost.of()*float64(t.unknown)), 0.05)
+	delay := math.Max(0, took-p.cost.of()*float64(t.unknown))
+	p.begins.add(delay, 0.05)
+	p.late.add(delay)
 	if t.alone {
 		p.cost.add(float64(t.unknown), took)
 	}

@@ -61,6 +61,9 @@ func (c *Chain) word(x uint64) {
 // Sums are those of the whole blocks so far.
 func (c *Chain) Sums() []uint64 { return c.sums }
 
+// Len is how many bytes there were so far.
+func (c *Chain) Len() int { return c.n }
+
 // Key is the sum over everything so far, for a prompt whose conversation has no
 // name.
 func (c *Chain) Key() uint64 {

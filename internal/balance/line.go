@@ -35,6 +35,7 @@ type prices struct {
 	base    []float64 // of each replica: an answer's seconds there, and how crowded it is
 	room    []float64
 	heads   []float64 // of each replica: how many wait for it first of all
+	kept    []bool    // for a large request that has waited long enough
 	pressed []bool
 }
 
@@ -45,7 +46,7 @@ func (p *Pool) price(now time.Time) *prices {
 	n := len(p.replicas)
 	*x = prices{
 		now: now, typical: p.service.or(1), block: p.cost.of(),
-		base: resize(x.base, n), room: resize(x.room, n), heads: resize(x.heads, n), pressed: slices.Grow(x.pressed[:0], n)[:n],
+		base: resize(x.base, n), room: resize(x.room, n), heads: resize(x.heads, n), kept: slices.Grow(x.kept[:0], n)[:n], pressed: slices.Grow(x.pressed[:0], n)[:n],
 	}
 	inflight, taken := 0, 0.0
 	for _, r := range p.replicas {
@@ -59,8 +60,8 @@ func (p *Pool) price(now time.Time) *prices {
 		if over := float64(r.inflight+1) - math.Ceil(fair); math.IsInf(limit, 1) && over > 0 {
 			crowd += over / math.Max(fair, 1)
 		}
-		x.base[i] = r.serves(now, x.typical) + crowd*x.typical
-		x.room[i], x.heads[i] = r.room(now), 0
+		x.base[i] = r.serves(now, x.typical) + crowd*x.typical + r.Distance.Seconds()
+		x.room[i], x.heads[i], x.kept[i] = r.room(now), 0, false
 		if math.IsInf(limit, 1) {
 			x.room[i] = math.Min(x.room[i], math.Ceil(fair)+1-float64(r.inflight))
 		}
@@ -87,6 +88,9 @@ func (x *prices) of(t *Ticket, i int, r *replica, again bool) float64 {
 	// gets more new text than others would lose what it remembers of its own.
 	if x.pressed[i] {
 		c += x.typical / 2
+	}
+	if r.Distance > 0 {
+		return c + x.typical*rank // behind all that are near, whatever its turn
 	}
 	return c + x.typical*rank*distance(t.ask.Key, r)
 }
@@ -236,7 +240,11 @@ func (p *Pool) choose(x *prices, lane []*Ticket) (*Ticket, int) {
 		age := x.now.Sub(t.entered).Seconds()
 		t.spill = time.Time{}
 		for i, r := range p.replicas {
-			if x.room[i] < 1 {
+			if x.room[i] < 1 || x.kept[i] {
+				continue
+			}
+			if !r.fits(t) {
+				x.kept[i] = i == t.best && age > x.typical // or small ones would go past it for ever
 				continue
 			}
 			extra := x.of(t, i, r, again) - t.cheapest
@@ -276,7 +284,10 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 	t.at, t.granted = r, now
 	t.Replica, t.Waited = r.Name, now.Sub(t.entered)
 	t.probe = r.outs > 0 && r.trust == 0
+	p.counted(t)
 	switch {
+	case t.hedge:
+		t.Why = Hedge
 	case t.ask.Batch && len(t.ask.Tried) == 0:
 		t.Why = Idle
 	case len(t.ask.Tried) > 0:

@@ -11,6 +11,7 @@ type replica struct {
 	Replica
 	seen     *memory
 	inflight int
+	tokens   int       // of those in flight
 	batch    []*Ticket // of those in flight, the batch lane's, in the order in which they were granted
 	started  float64   // sum of the seconds at which the others were granted
 
@@ -50,6 +51,12 @@ func (r *replica) room(now time.Time) float64 {
 	return n - float64(r.inflight)
 }
 
+// fits reports whether a request's tokens have room beside those in flight. One
+// that is larger than all the room goes alone.
+func (r *replica) fits(t *Ticket) bool {
+	return r.Tokens == 0 || r.inflight == 0 || r.tokens+t.ask.Tokens <= r.Tokens
+}
+
 const (
 	believed  = 30 * time.Second // after which what was measured of a replica has lost most of its weight
 	trustEnds = 16               // answers in flight from which on one that came back is trusted again
@@ -59,13 +66,7 @@ const (
 // flight say so. What was measured long ago fades towards typical: a replica
 // that was slow gets a new chance.
 func (r *replica) serves(now time.Time, typical float64) float64 {
-	s := typical
-	if r.service.n > 0 {
-		s += (r.service.mean - typical) * math.Exp(-float64(now.Sub(r.sampled))/float64(believed))
-	}
-	if n := r.people(); n > 0 {
-		s = math.Max(s, seconds(now)-r.started/float64(n))
-	}
+	s := math.Max(r.took(now, typical), r.age(now))
 	if r.Slots == 0 && r.load.n > 0 {
 		// Requests may wait inside, and then it takes as long as there are many.
 		s *= float64(r.inflight+1) / r.load.mean
@@ -73,9 +74,27 @@ func (r *replica) serves(now time.Time, typical float64) float64 {
 	return s / r.Weight
 }
 
+// took is how long answers of it took lately.
+func (r *replica) took(now time.Time, typical float64) float64 {
+	if r.service.n == 0 {
+		return typical
+	}
+	return typical + (r.service.mean-typical)*math.Exp(-float64(now.Sub(r.sampled))/float64(believed))
+}
+
+// age is how long people's answers in flight have been under way, on average.
+func (r *replica) age(now time.Time) float64 {
+	n := r.people()
+	if n == 0 {
+		return 0
+	}
+	return seconds(now) - r.started/float64(n)
+}
+
 // enter and leave keep the books of those in flight.
 func (r *replica) enter(now time.Time, t *Ticket) {
 	r.inflight++
+	r.tokens += t.ask.Tokens
 	if t.ask.Batch {
 		r.batch = append(r.batch, t)
 		return
@@ -85,6 +104,7 @@ func (r *replica) enter(now time.Time, t *Ticket) {
 
 func (r *replica) leave(t *Ticket) {
 	r.inflight--
+	r.tokens -= t.ask.Tokens
 	if i := slices.Index(r.batch, t); i >= 0 {
 		r.batch = slices.Delete(r.batch, i, i+1)
 		return

@@ -51,9 +51,10 @@ type Answer struct {
 // Options of New. Log, Answer and Node are required.
 type Options struct {
 	Log Log
-	// Answer answers a request to an endpoint such as /v1/chat/completions with
-	// what the engines have to spare. It may be called from many goroutines.
-	Answer func(ctx context.Context, endpoint string, body []byte) Answer
+	// Answer answers an owner's request to an endpoint such as
+	// /v1/chat/completions with what the engines have to spare. It may be called
+	// from many goroutines.
+	Answer func(ctx context.Context, owner, endpoint string, body []byte) Answer
 	Node   string // who holds batches here; no two nodes have the same
 
 	Bytes    int64         // of an input file; 0 = 64 MiB

@@ -86,7 +86,13 @@ func echo(_ context.Context, _ string, body []byte) Answer {
 
 func start(t *testing.T, log Log, node string, answer func(context.Context, string, []byte) Answer, more ...func(*Options)) *Service {
 	t.Helper()
-	o := Options{Log: log, Node: node, Answer: answer, Lease: 300 * time.Millisecond, Again: time.Millisecond}
+	owned := func(ctx context.Context, owner, endpoint string, body []byte) Answer {
+		if owner == "" {
+			t.Error("a line without an owner is answered")
+		}
+		return answer(ctx, endpoint, body)
+	}
+	o := Options{Log: log, Node: node, Answer: owned, Lease: 300 * time.Millisecond, Again: time.Millisecond}
 	for _, f := range more {
 		f(&o)
 	}
@@ -384,7 +390,7 @@ func TestCancelAndExpire(t *testing.T) {
 			if tc.end == Cancelled {
 				b.Expires += 86400
 			}
-			if err := create(t.Context(), log, under(openKeys, "alice")+"."+b.ID, job{Batch: b}); err != nil {
+			if err := create(t.Context(), log, under(openKeys, "alice")+"."+b.ID, job{Batch: b, Owner: "alice"}); err != nil {
 				t.Fatal(err)
 			}
 			s.nudge()

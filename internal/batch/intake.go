@@ -211,7 +211,7 @@ func (s *Service) Create(ctx context.Context, owner, key string, o Order) (Batch
 		return Batch{}, fault.New(fault.Limited, "%d batches wait or run already: wait until one is over, or cancel one", len(open)).After(time.Minute)
 	}
 	now := time.Now()
-	j := job{Batch: Batch{
+	j := job{Owner: owner, Batch: Batch{
 		ID: id, Object: "batch", Endpoint: o.Endpoint, Input: o.Input, Window: o.Window, Status: Validating,
 		Created: now.Unix(), Expires: now.Add(window).Unix(), Metadata: o.Metadata,
 	}}

@@ -105,6 +105,7 @@ type Problem struct {
 // job is a batch that is not over.
 type job struct {
 	Batch
+	Owner  string `json:"owner,omitempty"`
 	Holder string `json:"holder,omitempty"` // the node that works on it
 	Epoch  int    `json:"epoch"`            // how often somebody has taken it
 	Beat   int    `json:"beat"`             // a sign of life

@@ -283,7 +283,7 @@ func (r *run) line(ctx, asking context.Context, b Batch, n int, raw []byte) {
 		return
 	}
 	for tries, wait := 0, r.s.o.Again; ; wait = min(2*wait, longWait) {
-		a := r.s.o.Answer(asking, b.Endpoint, l.Body)
+		a := r.s.o.Answer(asking, r.now().Owner, b.Endpoint, l.Body)
 		r.s.gate.leave(owner, b.ID)
 		if asking.Err() != nil && (a.Status < 200 || a.Status > 299) {
 			return

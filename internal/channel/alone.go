@@ -15,11 +15,14 @@ import (
 const (
 	aloneEvery = 3 * time.Second  // between two signs of life
 	aloneLife  = 10 * time.Second // after so long without one another node takes over
+	aloneDead  = 4 * time.Second  // after so long if the node is silent altogether
+	aloneLook  = time.Second      // between two looks of those who wait
 )
 
 // claim is what the one at work keeps among the values. An empty one is free.
 type claim struct {
 	By     string `json:"by,omitempty"`
+	Node   string `json:"node,omitempty"`
 	Region string `json:"region,omitempty"`
 	Count  uint64 `json:"count,omitempty"` // makes each sign of life another value
 }
@@ -35,12 +38,12 @@ func (d *Desk) Alone(ctx context.Context, name string, do func(context.Context))
 	if d.opts.Values == nil {
 		return errors.New("channel: Alone needs Values")
 	}
-	a := &alone{values: d.opts.Values, key: d.aloneKey(name), mine: claim{By: rand.Text()[:12], Region: d.opts.Region}}
+	a := &alone{values: d.opts.Values, key: d.aloneKey(name), mine: claim{By: rand.Text()[:12], Node: d.opts.Node, Region: d.opts.Region}, dead: d.opts.Dead}
 	for {
 		if a.got(ctx) {
 			a.hold(ctx, do)
 		}
-		if err := pause.For(ctx, aloneEvery); err != nil {
+		if err := pause.For(ctx, aloneLook); err != nil {
 			return err
 		}
 	}
@@ -66,6 +69,7 @@ type alone struct {
 	values Values
 	key    string
 	mine   claim
+	dead   func(node string) bool // nil = nobody knows
 
 	seen  []byte    // the newest sign of life of somebody else
 	since time.Time // when it was first seen
@@ -98,7 +102,11 @@ func (a *alone) got(ctx context.Context) bool {
 	if !bytes.Equal(value, a.seen) {
 		a.seen, a.since = value, time.Now()
 	}
-	return (free || time.Since(a.since) > aloneLife) && a.write(ctx, a.mine, revision)
+	life := aloneLife
+	if a.dead != nil && c.Node != "" && a.dead(c.Node) {
+		life = aloneDead
+	}
+	return (free || time.Since(a.since) > life) && a.write(ctx, a.mine, revision)
 }
 
 // hold runs do until it ends or this node can't say any more that it lives.

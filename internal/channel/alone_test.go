@@ -65,9 +65,10 @@ func TestAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &shelf{at: map[string]uint64{}, what: map[string][]byte{}}
 		var (
-			mu    sync.Mutex // guards on, order
-			on    = map[string]bool{}
-			order []string
+			mu     sync.Mutex // guards all below
+			on     = map[string]bool{}
+			order  []string
+			silent = map[string]bool{}
 		)
 		who := func() string {
 			mu.Lock()
@@ -82,7 +83,11 @@ func TestAlone(t *testing.T) {
 		var all sync.WaitGroup
 		begin := func(name string) (*reach, context.CancelFunc) {
 			r := &reach{shelf: s}
-			d := &Desk{opts: Options{Name: "test", Values: r, Region: name}}
+			d := &Desk{opts: Options{Name: "test", Values: r, Region: name, Node: name, Dead: func(node string) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return silent[node]
+			}}}
 			ctx, stop := context.WithCancel(t.Context())
 			all.Go(func() {
 				_ = d.Alone(ctx, "x", func(ctx context.Context) {
@@ -122,9 +127,19 @@ func TestAlone(t *testing.T) {
 		after(time.Minute, "c")
 		stopC()
 		after(aloneEvery, "b")
+		_, stopD := begin("d")
+		after(0, "b")
+		mu.Lock()
+		silent["b"] = true // only in d's eyes: it gives its signs of life, and they count
+		mu.Unlock()
+		after(time.Minute, "b")
+		b.away.Store(true) // dead: neither its word nor its signs come
+		after(aloneEvery+aloneDead, "b d")
 		stopB()
+		after(time.Second, "d")
+		stopD()
 		all.Wait()
-		if want := []string{"a", "b", "c", "b"}; !slices.Equal(order, want) {
+		if want := []string{"a", "b", "c", "b", "d"}; !slices.Equal(order, want) {
 			t.Errorf("one after the other: %q, want %q", order, want)
 		}
 	})

@@ -85,6 +85,10 @@ type Options struct {
 	// For Place:
 	Values Values
 	Region string // where the conversations are at home that it begins
+
+	// For Alone, besides Values:
+	Node string                 // this one's name
+	Dead func(node string) bool // whether another one is silent; nil = only its signs of life tell
 }
 
 // Desk is Parley's side of a channel. Its methods may be called from many

@@ -37,8 +37,9 @@ type Log interface {
 type Engines interface {
 	// Find returns the engine that serves model ("" = the default one) and
 	// what is known of the model. NotFound if nobody serves it; Unavailable
-	// while the engine is starting or down.
-	Find(ctx context.Context, model string) (lm.Engine, lm.Model, error)
+	// while the engine is starting or down. A name may stand for several models:
+	// a conversation gets the same one each time, while that lives.
+	Find(ctx context.Context, model, conversation string) (lm.Engine, lm.Model, error)
 }
 
 // Bot says how answers are made.
@@ -60,7 +61,7 @@ type Observer interface {
 	FirstToken(engine, model string, after time.Duration)
 	NextToken(engine, model string, gap time.Duration)
 	TurnEnded(engine, model string, state event.State, took time.Duration, usage lm.Usage)
-	Resumed(engine string, policy lm.Policy)
+	Resumed(engine, model string, policy lm.Policy)
 	Durable(took time.Duration) // of one checkpoint
 }
 
@@ -94,8 +95,13 @@ type Options struct {
 	Outlet     Outlet        // for channels that have to be called; nil = there are none
 	Files      Files         // nil = messages carry no files of ours
 	FileLimits FileLimits
-	Observer   Observer     // nil = nobody
-	Logger     *slog.Logger // nil = discard
+	// Meter says whether the owner of a conversation may have an answer that takes
+	// about so many tokens of prompt, and at most so many of its own (0: it does
+	// not say). Limited ends the turn with what it says; other errors are as an
+	// engine's. Nil: everybody may.
+	Meter    func(ctx context.Context, owner, model string, prompt, most int) (Charge, error)
+	Observer Observer     // nil = nobody
+	Logger   *slog.Logger // nil = discard
 }
 
 // Orphan is the place of a turn's request in the log.
@@ -294,5 +300,5 @@ type nobody struct{}
 func (nobody) FirstToken(string, string, time.Duration)                       {}
 func (nobody) NextToken(string, string, time.Duration)                        {}
 func (nobody) TurnEnded(string, string, event.State, time.Duration, lm.Usage) {}
-func (nobody) Resumed(string, lm.Policy)                                      {}
+func (nobody) Resumed(string, string, lm.Policy)                              {}
 func (nobody) Durable(time.Duration)                                          {}

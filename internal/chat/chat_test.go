@@ -26,7 +26,7 @@ import (
 // one serves every model with one engine.
 type one struct{ e lm.Engine }
 
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
+func (o one) Find(ctx context.Context, _, _ string) (lm.Engine, lm.Model, error) {
 	models, err := o.e.Models(ctx)
 	if err != nil {
 		return nil, lm.Model{}, err
@@ -352,6 +352,28 @@ func TestCutAnswersAreFinished(t *testing.T) {
 				t.Errorf("text differs:\n got %q\nwant %q", text, want)
 			}
 		})
+	}
+}
+
+// shut is an engine that promises to continue a text and then can't, as servers
+// whose template closes the message.
+type shut struct{ *demo.Engine }
+
+func (s shut) Generate(ctx context.Context, r lm.Request, emit func(lm.Chunk) error) (lm.Result, error) {
+	if r.Prefix != nil {
+		return lm.Result{}, fault.New(fault.Unsupported, "it begins a new answer")
+	}
+	return s.Engine.Generate(ctx, r, emit)
+}
+
+func TestABrokenPromiseToContinueIsARestart(t *testing.T) {
+	e := demo.Canned(demo.CannedOptions{Words: 60, Resume: lm.Prefill, NoTokens: true, Delay: 200 * time.Microsecond})
+	e.SetFault(demo.Fault{Kind: demo.Cut, After: 20, Times: 1})
+	s := start(t, openLog(t, t.TempDir()), shut{e}, nil)
+	conv := newConversation(t, s)
+	text, b := answer(t, s, conv, say(t, s, conv, "go", "").Turn)
+	if b.State != event.Ok || text != demo.Words(60) {
+		t.Errorf("state %s (%s), text %q", b.State, b.Error, text)
 	}
 }
 

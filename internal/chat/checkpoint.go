@@ -112,6 +112,9 @@ func (c *checkpoints) send(lead bool) {
 	began := time.Now()
 	text := string(c.text)
 	d := &event.Delta{Turn: c.a.id, Attempt: c.a.v.attempt, Offset: c.count, Text: text, At: c.ids, Tokens: c.tokens, Lead: lead}
+	if c.a.model.Varies && !lead {
+		d.Model = c.a.model.ID
+	}
 	sum, wait, err := c.a.s.opts.Log.AppendAsync(event.Append{
 		Conversation: c.a.l.id, Prev: c.sum,
 		Event: event.Event{Kind: event.KindDelta, Delta: d},

@@ -21,8 +21,8 @@ import (
 // seeing serves every model with one engine that reads pictures.
 type seeing struct{ one }
 
-func (s seeing) Find(ctx context.Context, model string) (lm.Engine, lm.Model, error) {
-	e, m, err := s.one.Find(ctx, model)
+func (s seeing) Find(ctx context.Context, model, conversation string) (lm.Engine, lm.Model, error) {
+	e, m, err := s.one.Find(ctx, model, conversation)
 	m.Vision = true
 	return e, m, err
 }

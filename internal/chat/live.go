@@ -8,6 +8,7 @@ import (
 	"github.com/parleyhq/parley/internal/conversation"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
 	"github.com/parleyhq/parley/internal/pause"
 )
 
@@ -26,8 +27,39 @@ type Live struct {
 	ready   chan struct{} // closed when the history is loaded
 	loadErr error
 	early   []event.Entry // came while the history was loading
+	waits   Waits
 	refs    int
 	idle    time.Time // since when refs is 0
+}
+
+// Waits is a turn in the line before its engines. It counts for a moment and is
+// seen on the node that works on the turn; the log knows nothing of it.
+type Waits struct {
+	Turn string // "": none waits
+	lm.Place
+}
+
+// wait notes where a turn is in line.
+func (l *Live) wait(turn string, at lm.Place) {
+	w := Waits{Turn: turn, Place: at}
+	if at.Number == 0 {
+		w = Waits{}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waits == w {
+		return
+	}
+	l.waits = w
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// Waits is the turn that is in line now.
+func (l *Live) Waits() Waits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waits
 }
 
 // Open returns a conversation's live state. Close it.

@@ -210,7 +210,7 @@ func (s *Service) checkModel(ctx context.Context, model string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
 	defer cancel()
-	if _, _, err := s.opts.Engines.Find(ctx, model); fault.Is(err, fault.NotFound) {
+	if _, _, err := s.opts.Engines.Find(ctx, model, ""); fault.Is(err, fault.NotFound) {
 		return err
 	}
 	return nil

@@ -27,10 +27,13 @@ type run struct {
 	leased bool
 	first  int // number of this worker's first attempt
 	given  given
+	charge Charge // nil = nothing was asked of an engine
+	asked  int    // tokens of prompt, estimated
 
 	// Of the attempts so far on this worker:
-	idle  int       // in a row without a new character
-	since time.Time // when the first of those began
+	idle   int       // in a row without a new character
+	since  time.Time // when the first of those began
+	closed bool      // the engine said that it can't go on with its text
 }
 
 // view is what an attempt knows of the turn after its claim.
@@ -45,6 +48,7 @@ type view struct {
 	carried int // bytes of text that the turn it continues has written
 	tokens  []int32
 	noIDs   bool
+	model   string // whose text it is, if that is not known from the turn
 	stop    bool
 	gone    bool // the conversation was deleted
 	claimAt uint64
@@ -65,7 +69,7 @@ func (r *run) look() view {
 			return
 		}
 		v.turn, v.state, v.attempt, v.stop = t.Turn, t.State, t.Attempt, t.Stop
-		v.carried, v.sent, v.sentAt = t.Carried, t.Sent, t.SentAt
+		v.model, v.carried, v.sent, v.sentAt = t.Model, t.Carried, t.Sent, t.SentAt
 		v.text, v.runes, v.tokens, v.noIDs = string(t.Text), t.Runes, append([]int32(nil), t.Tokens...), t.TokensUnknown()
 		v.lead, v.path = t.Lead, passages(st, t)
 		if r.s.opts.Understanding != nil {
@@ -124,7 +128,8 @@ type attempt struct {
 	line   line   // what the script has of the answer
 	engine lm.Engine
 	model  lm.Model
-	had    int // tokens of the answer before this attempt
+	had    int  // tokens of the answer before this attempt
+	joined bool // it goes on with the engine's own text
 	out    *checkpoints
 	away   bool // a bot answers that runs elsewhere
 	marked bool // it may have got the activity by this attempt
@@ -158,6 +163,11 @@ func (a *attempt) work(ctx context.Context) (over bool, wait time.Duration, err 
 	defer cancel(nil)
 	go a.watch(gen, cancel)
 	req, err := a.prepared(gen, a.bot)
+	if err == nil {
+		if err = a.charged(gen, req); fault.Is(err, fault.Limited) {
+			return a.end(ctx, event.Failed, a.v.text, lm.Result{}, err) // to wait for a budget is for people to decide
+		}
+	}
 	if err != nil {
 		return a.outcome(ctx, gen, a.v.text, lm.Result{}, err)
 	}
@@ -201,13 +211,20 @@ func passing(err error) bool {
 	return false
 }
 
+// loyalty is the part of Patience, 5 s as it is by default, for which a cut answer
+// waits for the model that began it, where its name stands for others too.
+const loyalty = 24
+
 // prepare finds the engine, waiting while it starts, and makes the prompt.
 func (a *attempt) prepare(ctx context.Context, bot Bot) (req lm.Request, err error) {
 	model := a.v.turn.Model
 	if model == "" {
 		model = bot.Model
 	}
-	if a.engine, a.model, err = a.s.opts.Engines.Find(ctx, model); err != nil {
+	if a.v.model != "" && (a.idle == 0 || time.Since(a.since) < a.s.opts.Patience/loyalty) {
+		model = a.v.model // a cut answer is its own model's to go on with, as long as that may come back
+	}
+	if a.engine, a.model, err = a.s.opts.Engines.Find(ctx, model, a.l.id); err != nil {
 		return req, err
 	}
 	return a.prompt(ctx, bot)
@@ -220,7 +237,7 @@ func (a *attempt) resume(ctx context.Context, req *lm.Request, bot Bot) (done, o
 	if policy == lm.Restart && a.v.turn.NoRestart && a.v.runes > 0 {
 		policy = lm.Fail
 	}
-	a.s.opts.Observer.Resumed(a.engine.Name(), policy)
+	a.s.opts.Observer.Resumed(a.engine.Name(), a.model.ID, policy)
 	offset := a.v.runes
 	switch policy {
 	case lm.Fail:
@@ -232,6 +249,7 @@ func (a *attempt) resume(ctx context.Context, req *lm.Request, bot Bot) (done, o
 	default:
 		if own := a.v.text[a.v.lead:]; own != "" || len(a.v.tokens) > 0 {
 			req.Prefix = &lm.Prefix{Text: own, Tokens: a.v.tokens, Policy: policy}
+			a.joined = policy == lm.Prefill && a.v.carried == 0
 			a.had = len(a.v.tokens)
 			if a.had == 0 {
 				a.had = 1 + utf8.RuneCountInString(a.v.text[max(a.v.lead, a.v.carried):])/4 // a guess
@@ -260,6 +278,9 @@ func (a *attempt) choose(req *lm.Request, bot Bot) lm.Policy {
 	if p == "" {
 		p = a.model.Resume
 	}
+	if a.v.model != "" && a.v.model != a.model.ID && p != lm.Fail {
+		return lm.Restart // another model's words are not gone on with
+	}
 	byID := a.model.Resume == lm.Exact || a.model.Resume == lm.Quick
 	switch {
 	case p == lm.Fail || p == lm.Restart:
@@ -272,6 +293,9 @@ func (a *attempt) choose(req *lm.Request, bot Bot) lm.Policy {
 	case a.model.Resume == lm.Prefill, a.v.carried > 0 && a.model.Resume.Continues():
 		p = lm.Prefill
 	default:
+		p = lm.Restart
+	}
+	if p == lm.Prefill && a.closed {
 		p = lm.Restart
 	}
 	return p
@@ -293,6 +317,10 @@ func (a *attempt) generate(ctx, gen context.Context, cancel context.CancelCauseF
 	stalled := time.AfterFunc(a.s.opts.Stall, func() {
 		cancel(fault.New(fault.Timeout, "the engine sent nothing for %v", a.s.opts.Stall))
 	})
+	req.Waiting = func(at lm.Place) {
+		stalled.Reset(a.s.opts.Stall) // who waits in line is not silent
+		a.l.wait(a.id, at)
+	}
 	res, err := a.engine.Generate(gen, req, func(c lm.Chunk) error {
 		stalled.Reset(a.s.opts.Stall)
 		if now := time.Now(); len(c.Text) > 0 {
@@ -378,6 +406,11 @@ func (a *attempt) failed(ctx context.Context, err error) (over bool, wait time.D
 		a.since = time.Now()
 	}
 	a.idle++
+	if code == fault.Unsupported && a.joined {
+		a.closed = true
+		a.s.lg.Warn("an answer can't be continued and begins again", "turn", a.id, "attempt", a.v.attempt, "err", err)
+		return false, 0, nil
+	}
 	enough := a.idle > 3 && code == fault.Internal || time.Since(a.since) > a.s.opts.Patience
 	if passing(err) && !enough {
 		a.s.lg.Warn("an answer was cut and goes on", "turn", a.id, "attempt", a.v.attempt, "err", err)
@@ -434,6 +467,7 @@ func (a *attempt) end(ctx context.Context, state event.State, text string, res l
 		a.s.lg.Warn("the end of a turn waits for the log", "turn", a.id, "err", err)
 		return false, time.Second, nil // the next attempt continues at the end of the text
 	}
+	a.settle(res.Usage, text)
 	switch {
 	case a.engine != nil:
 		a.s.opts.Observer.TurnEnded(a.engine.Name(), a.model.ID, state, time.Since(a.began), res.Usage)

@@ -185,6 +185,11 @@ func (s *Service) attempts(ctx context.Context, run *run) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	defer func() {
+		if run.charge != nil {
+			run.charge.Cancel() // somebody else ends the turn, or has
+		}
+	}()
 	for {
 		over, wait, err := run.attempt(ctx)
 		if over || err != nil {

@@ -93,7 +93,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer cancel()
 	interrupts := make(chan os.Signal, 1)
 	t.interrupts = interrupts
-	takes := len(args) > 0 && args[0] == "chat"
+	takes := len(args) > 0 && (args[0] == "chat" || args[0] == "drill")
 	go func() {
 		for s := range signals {
 			if takes && s == os.Interrupt {
@@ -202,7 +202,7 @@ func commands() *command {
 			{"parley doctor", "find out what is missing, and what to do about it"},
 		},
 		subs: []*command{
-			upCommand(), serveCommand(), chatCommand(), conversationCommand(), configCommand(), certCommand(), doctorCommand(), drillCommand(), edgeCommand(), regionsCommand(), channelCommand(), batchCommand(), nluCommand(), scaleCommand(),
+			upCommand(), serveCommand(), chatCommand(), conversationCommand(), configCommand(), certCommand(), doctorCommand(), drillCommand(), edgeCommand(), regionsCommand(), channelCommand(), batchCommand(), nluCommand(), scaleCommand(), usageCommand(),
 			storeCommand(), modelCommand(), keyCommand(), versionCommand(), engineCommand(),
 		},
 	}

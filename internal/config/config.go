@@ -36,6 +36,7 @@ type Config struct {
 	Cluster    Cluster  // how this node meets the others
 	Keys       []Key    // who may use the API; empty only on loopback
 	Engines    []Engine // the first is the default; empty: find one (see Auto)
+	Models     []Model  // what is said of models, and other names for them
 	Bots       []Bot    // at least one; the first is the default
 	DirectLine []Site   // who uses the Direct Line channel; empty: nobody, and it is off
 	Slack      []Slack  // apps in Slack; empty: the channel is off
@@ -48,6 +49,10 @@ type Config struct {
 	Webchat    string   // file of Web Chat's bundle, to serve the page /webchat; absolute; "" = no such page
 	Origins    []string // other web origins whose pages may call the API, as "https://host[:port]"
 	Widget     Widget   // web sites that show the chat bubble
+	Budgets    []Budget // what callers may spend
+	Prices     []Price  // those of PriceFile behind
+	PriceFile  string
+	Currency   string // of prices and of money in Budgets
 	TLS        TLS
 	Log        Log
 	Limits     Limits
@@ -63,6 +68,7 @@ type Config struct {
 	Model       string // wanted of the engine that Auto finds, or of the shortcut; "" = its default
 	ModelSource string // asked first for the embedded engine's parts: a directory or URL
 	Offline     bool   // fetch nothing
+	Resume      bool   // streams through /v1 go on after their engine has failed
 
 	// Warnings are sentences about what is legal but looks like a mistake.
 	Warnings []string
@@ -108,7 +114,8 @@ func (c Config) Witness() bool {
 type Key struct {
 	Name     string
 	Hash     secret.Hash
-	Operator bool // its holder runs the service
+	Tenant   string // "" = none
+	Operator bool   // its holder runs the service
 }
 
 // The kinds of engine.
@@ -126,10 +133,12 @@ type Engine struct {
 	Kind    string        // OpenAI, Process, Embedded, Demo or Echo
 	URL     string        // OpenAI: the API's base, for example http://127.0.0.1:11434/v1
 	Key     secret.String // OpenAI: sent to the server
-	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server" or "ollama"; "" is "auto"
+	Dialect string        // OpenAI: "auto", "generic", "openai", "azure", "vllm", "llama-server", "ollama", "tgi" or "anthropic"; "" is "auto"
 	Models  []string      // served under these names; empty: what the engine lists. Embedded: one id or path
 	Resume  lm.Policy     // "" = what kind and dialect promise; Embedded: never "" once loaded
+	Region  string        // OpenAI: where it is; "" = this node's
 	Slots   int           // answers at once; 0 = the engine's own
+	Tokens  int           // of prompts and answers in flight; 0 = no such limit
 	Weight  int           // beside others with the same model; 0 = 1
 	Context int           // Embedded: tokens of one conversation's window; 0 = the model's own, within reason
 	Vision  bool          // OpenAI: reads pictures, whatever the server says of itself
@@ -209,10 +218,11 @@ type Limits struct {
 	Files   *int  // of one message; 0 = none are taken
 	// FileTypes are such as image/png or text/*; none: all are taken.
 	FileTypes []string
-	Body      int64 // bytes of one request's body
-	Queue     int   // turns held or queued before new ones are refused
-	Running   int   // turns worked on at once
-	Reserve   int64 // bytes kept free on the data directory's disk
+	Body      int64         // bytes of one request's body
+	Queue     int           // turns held or queued before new ones are refused
+	Running   int           // turns worked on at once
+	Wait      time.Duration // of a request for an engine; 0 = 1 min
+	Reserve   int64         // bytes kept free on the data directory's disk
 }
 
 // Auto reports whether no engine is named, so that one is to be looked for.
@@ -409,6 +419,7 @@ func (l *loader) setText(c *Config, r row[Config], text string) {
 // several settings.
 func (l *loader) finish(c *Config) {
 	l.finishEngines(c)
+	l.finishModels(c)
 	l.finishBots(c)
 	l.finishUnderstanding(c)
 	l.finishKeys(c)
@@ -420,6 +431,7 @@ func (l *loader) finish(c *Config) {
 	l.finishMessenger(c)
 	l.finishTelegram(c)
 	l.finishWidget(c)
+	l.finishAccounts(c)
 	for _, key := range slices.Sorted(maps.Keys(l.lost)) {
 		if l.at = c.from[key]; l.at.Kind == FromDefault && !l.failed(key) {
 			l.problem(key, "", "%v", l.lost[key])
@@ -555,6 +567,9 @@ func (l *loader) checkEngine(key string, e Engine) {
 	speaks := openAI || e.Kind == Process
 	if !speaks && (e.Dialect != "" || e.Vision) {
 		l.problem(key, "dialect and vision belong to the kinds openai and process", "an engine of kind %s has no server", e.Kind)
+	}
+	if !openAI && e.Region != "" {
+		l.problem(key+".region", "leave it out", "an engine of kind %s is where this node is", e.Kind)
 	}
 	if !embedded && (e.Context != 0 || e.Threads != 0) {
 		l.problem(key, "context and threads belong to kind embedded", "an engine of kind %s decides that itself", e.Kind)

@@ -38,6 +38,7 @@ engines:
 		"kind: embedded, command: [x, \"{port}\"]":                                        "kind process",
 		"kind: demo, scale: {max: 2}":                                                     "not scaled",
 		"kind: openai, url: \"http://x/v1\", scale: {max: 2}":                             "counted by model",
+		"kind: demo, region: north":                                                       "is where this node is",
 		"kind: embedded, scale: 3":                                                        "keys and values",
 		"kind: embedded, scale: {maxx: 3}":                                                "did you mean",
 	} {

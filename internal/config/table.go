@@ -27,7 +27,7 @@ func Settings() []Row {
 
 // settings is the table. It is a function so that nobody can change it.
 func settings() []row[Config] {
-	return slices.Concat(nodeSettings(), modelSettings(), channelSettings(), clusterSettings(), tuningSettings())
+	return slices.Concat(nodeSettings(), modelSettings(), channelSettings(), accountSettings(), clusterSettings(), tuningSettings())
 }
 
 func nodeSettings() []row[Config] {
@@ -96,6 +96,8 @@ func modelSettings() []row[Config] {
 			func(c *Config) *string { return &c.system }, atMost(64<<10)),
 		itemList(Row{Key: "engines", Doc: "The engines. The first is the default; a model is looked for in all of them, in this order."},
 			engineSettings(), 100, func(c *Config) *[]Engine { return &c.Engines }),
+		itemList(Row{Key: "models", Doc: "Names that clients may ask for, and what is said of models: canaries, fallbacks, shadows (docs/routing.md)."},
+			modelsSettings(), 100, func(c *Config) *[]Model { return &c.Models }),
 		itemList(Row{Key: "bots", Doc: "Who answers. The first is the default. Without any there is one, with id default."},
 			botSettings(), 100, func(c *Config) *[]Bot { return &c.Bots }),
 		itemList(Row{Key: "understanding", Doc: "What is understood of messages without a language model: intents, entities, and the scripts that answer them. Each entry is for some bots."},
@@ -110,6 +112,11 @@ func modelSettings() []row[Config] {
 			Doc: "Fetch nothing from outside (model_source is still asked).",
 		},
 			func(c *Config) *bool { return &c.Offline }),
+		toggle(Row{
+			Key: "resume_streams", Default: "true", Env: "PARLEY_RESUME_STREAMS",
+			Doc: "Have another engine go on with a stream through /v1 whose engine fails in the middle, where that can be done unseen (docs/continuation.md). Off: it ends with an error.",
+		},
+			func(c *Config) *bool { return &c.Resume }),
 	}
 }
 
@@ -250,6 +257,8 @@ func tuningSettings() []row[Config] {
 			func(c *Config) *int { return &c.Limits.Running }, 1, 100_000),
 		number(Row{Key: "limits.queue", Default: "4096", Env: "PARLEY_LIMITS_QUEUE", Doc: "Answers that may wait or run before new messages are refused for a while."},
 			func(c *Config) *int { return &c.Limits.Queue }, 1, 1_000_000),
+		duration(Row{Key: "limits.wait", Default: "1m", Env: "PARLEY_LIMITS_WAIT", Doc: "Longest time that a request waits for an engine to be free. One through /v1 that would wait longer is refused at once, and told when to come back; a client may state a shorter time (Prefer: wait=10)."},
+			func(c *Config) *time.Duration { return &c.Limits.Wait }, time.Second, 10*time.Minute),
 		size(Row{Key: "limits.reserve", Default: "64MiB", Env: "PARLEY_LIMITS_RESERVE", Doc: "Room kept free on the data directory's disk: below it nothing new is taken in, reading goes on."},
 			func(c *Config) *int64 { return &c.Limits.Reserve }, 1<<20, 1<<40),
 		duration(Row{Key: "checkpoint", Default: "40ms", Env: "PARLEY_CHECKPOINT", Doc: "How often a running answer is made durable and shown. Shorter is smoother, longer costs less disk."},
@@ -271,7 +280,9 @@ func keySettings() []row[Key] {
 			func(k *Key) *string { return &k.Name }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
 		apiKey(Row{Key: "key", Required: true, Doc: "The key: its hash as `parley key` prints it, env:NAME, file:PATH, or the key itself."},
 			func(k *Key) *secret.Hash { return &k.Hash }),
-		toggle(Row{Key: "operator", Doc: "Its holder runs the service: publishes models, reads and labels what was not understood. The key of PARLEY_KEY and --key is one."},
+		text(Row{Key: "tenant", Bounds: "letters, digits, . _ -", Doc: "Whom its holder belongs to, for budgets and usage."},
+			func(k *Key) *string { return &k.Tenant }, matches(nameForm, "1 to 64 letters, digits, dots, underscores or hyphens")),
+		toggle(Row{Key: "operator", Doc: "Its holder runs the service: publishes models, reads and labels what was not understood, sees everybody's usage. The key of PARLEY_KEY and --key is one."},
 			func(k *Key) *bool { return &k.Operator }),
 	}
 }
@@ -287,13 +298,17 @@ func engineSettings() []row[Engine] {
 		hidden(Row{Key: "key", Doc: "openai: key that is sent to the server: env:NAME, file:PATH, or the key itself."},
 			func(e *Engine, s secret.String) { e.Key = s }, func(e *Engine) bool { return !e.Key.Empty() }),
 		choice(Row{Key: "dialect", Doc: "openai: whose habits the server has. auto asks it."},
-			func(e *Engine) *string { return &e.Dialect }, "auto", "generic", "openai", "azure", "vllm", "llama-server", "ollama"),
+			func(e *Engine) *string { return &e.Dialect }, "auto", "generic", "openai", "azure", "vllm", "llama-server", "ollama", "tgi", "anthropic"),
 		texts(Row{Key: "models", Doc: "Models to serve, by the engine's names. Without it, all that the server lists. embedded: one id of `parley model list`, or the path of a GGUF file."},
 			func(e *Engine) *[]string { return &e.Models }, 100, 1024, nil).relative(),
 		policy(Row{Key: "resume", Doc: "How an answer that was cut is continued. Without it, the best that the engine can promise; embedded: quick, or exact if a bot asks for it. Exact gives the same text as undisturbed, and computes slower (docs/benchmarks/embedded.md)."},
 			func(e *Engine) *lm.Policy { return &e.Resume }),
+		text(Row{Key: "region", Bounds: "1 to 32 of a-z and 0-9", Doc: "openai: the region that it is in, if that is another one than the node's. It gets what the near ones can't begin sooner, the way there and back counted in (docs/routing.md)."},
+			func(e *Engine) *string { return &e.Region }, matches(regionForm, "1 to 32 of a-z and 0-9")),
 		number(Row{Key: "slots", Doc: "Answers at once; more wait. Without it, what the engine says."},
 			func(e *Engine) *int { return &e.Slots }, 1, 4096),
+		number(Row{Key: "tokens", Doc: "Tokens of all prompts and answers that it has at once, about: what its cache of keys and values holds. More wait. Without it, slots alone count."},
+			func(e *Engine) *int { return &e.Tokens }, 256, 1<<30),
 		number(Row{Key: "weight", Doc: "How much work it gets beside other engines with the same model (docs/routing.md). Without it, 1: what is measured decides."},
 			func(e *Engine) *int { return &e.Weight }, 1, 1000),
 		number(Row{Key: "context", Doc: "embedded: tokens of prompt and answer together."},
@@ -362,7 +377,7 @@ func within(r row[Config], f func(*loader) (string, error)) row[Config] {
 	return r
 }
 
-func required(r row[Engine]) row[Engine] {
+func required[T any](r row[T]) row[T] {
 	r.Required = true
 	return r
 }

@@ -92,25 +92,8 @@ func (l *loader) here(n *yaml.Node) {
 // text reads a file's bytes.
 func (l *loader) text(c *Config, name string, b []byte) {
 	l.at = Source{Kind: FromFile, Name: name}
-	if len(b) > maxFile {
-		l.problem("", "", "the file is over %s: not a configuration", showSize(maxFile))
-		return
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return // says nothing: the defaults
-	}
-	n, err := yamlfile.Load(b)
-	if err != nil {
-		var le *yaml.LoadError
-		if errors.As(err, &le) {
-			l.at.Line, l.at.Column = max(le.Mark.Line, 1), max(le.Mark.Column, 1)
-			l.problem("", "", "not YAML: %s", clip(le.Message))
-			return
-		}
-		l.problem("", "", "not YAML: %s", clip(strings.TrimPrefix(err.Error(), "yaml: ")))
-		return
-	}
-	if n == nil || n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+	n, ok := l.load(b)
+	if !ok {
 		return
 	}
 	l.here(n)
@@ -121,6 +104,30 @@ func (l *loader) text(c *Config, name string, b []byte) {
 		l.here(n)
 		c.from[key] = l.at
 	})
+}
+
+// load is not ok if the bytes are no YAML, which is a problem, or say nothing:
+// that is the defaults.
+func (l *loader) load(b []byte) (n *yaml.Node, ok bool) {
+	if len(b) > maxFile {
+		l.problem("", "", "the file is over %s: not a configuration", showSize(maxFile))
+		return nil, false
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, false
+	}
+	n, err := yamlfile.Load(b)
+	if err != nil {
+		var le *yaml.LoadError
+		if errors.As(err, &le) {
+			l.at.Line, l.at.Column = max(le.Mark.Line, 1), max(le.Mark.Column, 1)
+			l.problem("", "", "not YAML: %s", clip(le.Message))
+			return nil, false
+		}
+		l.problem("", "", "not YAML: %s", clip(strings.TrimPrefix(err.Error(), "yaml: ")))
+		return nil, false
+	}
+	return n, n != nil && (n.Kind != yaml.ScalarNode || n.ShortTag() != "!!null")
 }
 
 // readMapping sets the rows of T from a mapping. name is what problems call

@@ -102,6 +102,7 @@ type Turn struct {
 	Lead    int     // bytes of Text that the script said, before the engine's
 	Carried int     // bytes of Text that the turn which it continues has written
 	Tokens  []int32 // their ids; nil if they are not known from the start
+	Model   string  // whose text it is, if the turn's name for it stands for several
 	noIDs   bool    // a gap in the ids: they can't be used
 	Began   uint64  // position of its first delta's frame; 0 = there was none before the end
 	Stop    bool    // the user asked to stop
@@ -470,7 +471,7 @@ func (s *State) resumed(e event.Entry) {
 		return
 	}
 	if r.Policy == lm.Restart {
-		t.Text, t.Runes, t.Lead, t.Carried, t.Tokens, t.noIDs, r.Offset = nil, 0, 0, 0, nil, false, 0
+		t.Text, t.Runes, t.Lead, t.Carried, t.Tokens, t.Model, t.noIDs, r.Offset = nil, 0, 0, 0, nil, "", false, 0
 	} else if r.Offset != t.Runes {
 		return
 	}
@@ -487,6 +488,9 @@ func (s *State) delta(e event.Entry) {
 	s.follows(e)
 	t.Text = append(t.Text, d.Text...)
 	t.Runes += utf8.RuneCountInString(d.Text)
+	if d.Model != "" {
+		t.Model = d.Model
+	}
 	switch {
 	case d.Lead: // the engine has no part in it
 		t.Lead = len(t.Text)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Engine generates text. One Engine may hold many answers at once; every
@@ -55,10 +56,13 @@ type Model struct {
 	ID        string
 	Window    int // tokens of prompt and answer together
 	Slots     int // answers at once before they queue
+	Tokens    int // of all prompts and answers in flight; 0: no such limit is known
 	Resume    Policy
 	Embedding bool // serves Embed
 	Demo      bool // canned text, not a language model: say so wherever its answers show
 	Vision    bool // reads Message.Pictures
+	// Varies: the name that it was found by may stand for another model next time.
+	Varies bool
 	// Advice is how its makers advise to sample it, for conversations whose
 	// bot does not say.
 	Advice Params
@@ -133,9 +137,23 @@ type Request struct {
 	// Session is the same for all turns of a conversation and lets an engine
 	// keep its cache warm for it. It says nothing about content.
 	Session string
+	// Within is for how long the answer is worth waiting for until it begins. An
+	// engine with a line before it refuses at once what will take longer. 0: any time.
+	Within time.Duration
+	// Waiting, if not nil, hears now and then where in such a line the request is,
+	// and with a zero Number that it waits no more. It must be quick.
+	Waiting func(Place)
 	// Batch: nobody waits for the answer. Where several share an engine it gets
 	// what the others leave over.
 	Batch bool
+}
+
+// Place is where a request stands in the line before its engines. Of five that
+// wait, about four begin between Soon and Late; a zero Late says that nothing is
+// known of it.
+type Place struct {
+	Number     int // 1: it is the next
+	Soon, Late time.Duration
 }
 
 // Prefix is the part of the answer that exists already. Chunks carry only

@@ -1,5 +1,6 @@
 // Package telemetry holds the node's metrics, by Prometheus' naming and the
-// OpenTelemetry GenAI conventions. Label values come from configuration or
+// OpenTelemetry GenAI conventions (those in development, of 2026; docs/metrics.md
+// lists them). Label values come from configuration, from what engines list or
 // from fixed lists, never from users.
 package telemetry
 
@@ -21,7 +22,7 @@ var (
 	tokenBuckets = []float64{.01, .025, .05, .075, .1, .15, .2, .3, .4, .5, .75, 1, 2.5}
 	quickBuckets = []float64{.00005, .0001, .0002, .0005, .001, .002, .005, .01, .02, .05, .1}
 	callBuckets  = []float64{.01, .02, .04, .08, .16, .32, .64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92}
-	usageBuckets = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576}
+	usageBuckets = []float64{1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216, 67108864}
 	waitBuckets  = []float64{.001, .01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 	fastBuckets  = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5}
 )
@@ -29,12 +30,15 @@ var (
 // Metrics of one node. It satisfies the observers that chat and the gateway
 // declare.
 type Metrics struct {
-	reg *prometheus.Registry
+	reg  *prometheus.Registry
+	here prometheus.Registerer // adds the region
 
 	ttft, gap, call *prometheus.HistogramVec
 	usage           *prometheus.HistogramVec
+	cached          *prometheus.CounterVec
 	turns           *prometheus.CounterVec
 	resumed         *prometheus.CounterVec
+	continued       *prometheus.CounterVec
 	durable         prometheus.Histogram
 	requests        *prometheus.HistogramVec
 	readers         prometheus.Gauge
@@ -49,6 +53,9 @@ type Metrics struct {
 	inLine                       *prometheus.HistogramVec
 	inFlight                     *prometheus.GaugeVec
 
+	listened, listenedTokens   *prometheus.CounterVec
+	listenedFirst, listenedFor *prometheus.HistogramVec
+
 	started *prometheus.HistogramVec
 	died    *prometheus.CounterVec
 
@@ -59,23 +66,27 @@ type Metrics struct {
 // New makes the node's metrics.
 func New(version, region string) *Metrics {
 	m := &Metrics{reg: prometheus.NewRegistry()}
+	m.here = prometheus.WrapRegistererWith(prometheus.Labels{"region": region}, m.reg)
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
 		h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-		m.reg.MustRegister(h)
+		m.here.MustRegister(h)
 		return h
 	}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		m.reg.MustRegister(c)
+		m.here.MustRegister(c)
 		return c
 	}
 	engine := []string{"gen_ai_provider_name", "gen_ai_request_model"}
-	m.ttft = histogram("gen_ai_server_time_to_first_token_seconds", "Time from handing a request to the engine to its first text.", ttftBuckets, engine...)
-	m.gap = histogram("gen_ai_server_time_per_output_token_seconds", "Time between two pieces of an answer's text.", tokenBuckets, engine...)
-	m.call = histogram("gen_ai_server_request_duration_seconds", "Time from taking up an answer to its end.", callBuckets, append(engine, "outcome")...)
-	m.usage = histogram("gen_ai_client_token_usage", "Tokens of an answer, as the engine counts them.", usageBuckets, append(engine, "gen_ai_token_type")...)
+	asked := []string{"gen_ai_operation_name", engine[0], engine[1]}
+	m.ttft = histogram("gen_ai_server_time_to_first_token_seconds", "Time from handing a request to the engine to its first text.", ttftBuckets, asked...)
+	m.gap = histogram("gen_ai_server_time_per_output_token_seconds", "Time between two pieces of an answer's text.", tokenBuckets, asked...)
+	m.call = histogram("gen_ai_client_operation_duration_seconds", "Time from taking up an answer to its end; error_type is empty where it went well.", callBuckets, append(asked, "error_type")...)
+	m.usage = histogram("gen_ai_client_token_usage", "Tokens of an answer, as the engine counts them.", usageBuckets, append(asked, "gen_ai_token_type")...)
+	m.cached = counter("parley_engine_prompt_tokens_total", "Tokens of prompts, by whether the engine says that it took them from its cache: hit, miss.", append(engine, "cache")...)
 	m.turns = counter("parley_turns_total", "Turns that ended, by their last state.", "state")
-	m.resumed = counter("parley_turns_resumed_total", "Attempts that went on with a cut answer, by policy.", "gen_ai_provider_name", "policy")
+	m.continued = counter("parley_continuations_total", "Answers through /v1 that went on after their engine had failed, by policy.", append(engine, "policy")...)
+	m.resumed = counter("parley_turns_resumed_total", "Attempts that went on with a cut answer, by policy.", append(engine, "policy")...)
 	m.durable = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "parley_checkpoint_durable_seconds",
 		Help: "Time from sending a checkpoint to the log until it is durable.", Buckets: fastBuckets,
@@ -90,22 +101,27 @@ func New(version, region string) *Metrics {
 	m.posted = counter("parley_channel_posted_total", "Times that the other side of a channel was called with what a bot says, by what became of it: posted, refused, doubt, dead.", "channel", "outcome")
 	m.delivered = histogram("parley_channel_delivery_seconds", "Time from an activity until it was written to a client that waited for it.", fastBuckets, "channel")
 	m.connected = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_channel_connections_open", Help: "Connections that a channel's clients hold open."}, []string{"channel"})
-	m.reg.MustRegister(m.connected)
-	m.routed = counter("parley_fleet_requests_total", "Requests that went to one of several engines with the same model, by why it was this one: affinity, fresh, spill, retry, probe.", append(engine, "why")...)
+	m.here.MustRegister(m.connected)
+	m.routed = counter("parley_fleet_requests_total", "Requests that went to one of several engines with the same model, by why it was this one: affinity, fresh, spill, retry, probe, hedge, idle.", append(engine, "why")...)
 	m.left = counter("parley_fleet_outcomes_total", "What became of them there: answered, failed, refused, dropped.", append(engine, "outcome")...)
 	m.moved = counter("parley_fleet_retries_total", "Requests that another engine got because this one gave no answer.", engine...)
 	m.ejected = counter("parley_fleet_ejections_total", "Times that an engine was left out for a while.", engine...)
 	m.inLine = histogram("parley_fleet_wait_seconds", "Time that requests waited for an engine to be free.", waitBuckets, "gen_ai_request_model")
 	m.inFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_fleet_in_flight", Help: "Requests that an engine has now."}, engine)
-	m.reg.MustRegister(m.inFlight)
+	m.here.MustRegister(m.inFlight)
+	m.listened = counter("parley_shadow_requests_total", "Requests that a model got too whose answers nobody gets, by what became of them: answered, failed, skipped (no idle slot), cut (people needed the slot), unfit.", append(engine, "outcome")...)
+	m.listenedFirst = histogram("parley_shadow_time_to_first_token_seconds", "Time to the first text of such an answer.", ttftBuckets, engine...)
+	m.listenedFor = histogram("parley_shadow_request_duration_seconds", "Time of such an answer.", callBuckets, engine...)
+	m.listenedTokens = counter("parley_shadow_tokens_total", "Tokens of such answers.", append(engine, "gen_ai_token_type")...)
 	m.started = histogram("parley_scale_start_seconds", "Time from the start of an engine's replica until it was ready, or had failed.", callBuckets, "engine", "outcome")
 	m.died = counter("parley_scale_deaths_total", "Replicas that had been ready and ended by themselves.", "engine")
 	m.given = histogram("parley_bot_delivery_seconds", "Time until a bot that runs elsewhere was through with an activity, by outcome: taken, or why not.", callBuckets, "bot", "outcome")
 	m.botSaid = counter("parley_bot_activities_total", "Activities that bots sent which run elsewhere.", "bot", "kind")
 	m.readers = prometheus.NewGauge(prometheus.GaugeOpts{Name: "parley_event_streams_open", Help: "Event streams that clients hold open."})
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version", "region"})
-	info.WithLabelValues(version, region).Set(1)
-	m.reg.MustRegister(m.durable, m.readers, info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "parley_build_info", Help: "Always 1."}, []string{"version"})
+	info.WithLabelValues(version).Set(1)
+	m.here.MustRegister(m.durable, m.readers, info)
+	m.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -132,7 +148,7 @@ type Scaled struct {
 
 // Scales has the metrics of the engines that are scaled read when they are asked
 // for.
-func (m *Metrics) Scales(read func() []Scaled) { m.reg.MustRegister(scales{read}) }
+func (m *Metrics) Scales(read func() []Scaled) { m.here.MustRegister(scales{read}) }
 
 type scales struct{ read func() []Scaled }
 
@@ -166,39 +182,64 @@ func (m *Metrics) Handler() http.Handler {
 
 // Gauge adds a gauge that is read when asked for.
 func (m *Metrics) Gauge(name, help string, read func() float64) {
-	m.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
+	m.here.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, read))
 }
 
-// FirstToken notes the time to the first text of an answer.
+// Chat is the operation of conversations.
+const Chat = "chat"
+
+// FirstToken notes the time to the first text of a conversation's answer.
 func (m *Metrics) FirstToken(engine, model string, after time.Duration) {
-	m.ttft.WithLabelValues(engine, model).Observe(after.Seconds())
+	m.First(Chat, engine, model, after)
 }
 
-// NextToken notes the time between two pieces of text.
+// First notes the time to the first text of an operation's answer.
+func (m *Metrics) First(operation, engine, model string, after time.Duration) {
+	m.ttft.WithLabelValues(operation, engine, model).Observe(after.Seconds())
+}
+
+// NextToken notes the time between two pieces of a conversation's answer.
 func (m *Metrics) NextToken(engine, model string, gap time.Duration) {
-	m.gap.WithLabelValues(engine, model).Observe(gap.Seconds())
+	m.Next(Chat, engine, model, gap)
+}
+
+// Next notes the time between two pieces of an operation's answer.
+func (m *Metrics) Next(operation, engine, model string, gap time.Duration) {
+	m.gap.WithLabelValues(operation, engine, model).Observe(gap.Seconds())
 }
 
 // TurnEnded notes a turn's end.
 func (m *Metrics) TurnEnded(engine, model string, state event.State, took time.Duration, usage lm.Usage) {
 	m.turns.WithLabelValues(string(state)).Inc()
-	m.Answered(engine, model, string(state), took, usage)
+	failed := ""
+	if state == event.Failed {
+		failed = string(state)
+	}
+	m.Answered(Chat, engine, model, failed, took, usage)
 }
 
-// Answered notes an engine's answer.
-func (m *Metrics) Answered(engine, model, outcome string, took time.Duration, usage lm.Usage) {
-	m.call.WithLabelValues(engine, model, outcome).Observe(took.Seconds())
+// Answered notes an engine's answer; failed is a fault's code, "" = it went well.
+func (m *Metrics) Answered(operation, engine, model, failed string, took time.Duration, usage lm.Usage) {
+	m.call.WithLabelValues(operation, engine, model, failed).Observe(took.Seconds())
 	if usage.Prompt > 0 {
-		m.usage.WithLabelValues(engine, model, "input").Observe(float64(usage.Prompt))
+		m.usage.WithLabelValues(operation, engine, model, "input").Observe(float64(usage.Prompt))
+		hit := min(max(usage.Cached, 0), usage.Prompt)
+		m.cached.WithLabelValues(engine, model, "hit").Add(float64(hit))
+		m.cached.WithLabelValues(engine, model, "miss").Add(float64(usage.Prompt - hit))
 	}
 	if usage.Completion > 0 {
-		m.usage.WithLabelValues(engine, model, "output").Observe(float64(usage.Completion))
+		m.usage.WithLabelValues(operation, engine, model, "output").Observe(float64(usage.Completion))
 	}
 }
 
 // Resumed notes an attempt that goes on with a cut answer.
-func (m *Metrics) Resumed(engine string, policy lm.Policy) {
-	m.resumed.WithLabelValues(engine, string(policy)).Inc()
+func (m *Metrics) Resumed(engine, model string, policy lm.Policy) {
+	m.resumed.WithLabelValues(engine, model, string(policy)).Inc()
+}
+
+// Continued notes that an answer through /v1 went on after its engine had failed.
+func (m *Metrics) Continued(engine, model string, policy lm.Policy) {
+	m.continued.WithLabelValues(engine, model, string(policy)).Inc()
 }
 
 // Durable notes how long a checkpoint took.
@@ -268,5 +309,18 @@ func (m *Metrics) Left(engine, model, outcome string, retried, out bool) {
 	}
 	if out {
 		m.ejected.WithLabelValues(engine, model).Inc()
+	}
+}
+
+// Listened notes a request that a model got too whose answer nobody gets.
+func (m *Metrics) Listened(engine, model, outcome string, first, took time.Duration, usage lm.Usage) {
+	m.listened.WithLabelValues(engine, model, outcome).Inc()
+	if first > 0 {
+		m.listenedFirst.WithLabelValues(engine, model).Observe(first.Seconds())
+	}
+	if outcome == "answered" {
+		m.listenedFor.WithLabelValues(engine, model).Observe(took.Seconds())
+		m.listenedTokens.WithLabelValues(engine, model, "input").Add(float64(max(usage.Prompt, 0)))
+		m.listenedTokens.WithLabelValues(engine, model, "output").Add(float64(max(usage.Completion, 0)))
 	}
 }

@@ -77,6 +77,7 @@ func Rooms() []Room {
 		{"internal/config", Core, ""},
 		{"internal/balance", Core, ""},
 		{"internal/batch", Core, ""},
+		{"internal/account", Core, ""},
 		{"internal/scale", Core, ""},
 		{"internal/scale/replay", Core, ""},
 		{"internal/scale/crew", Core, ""},

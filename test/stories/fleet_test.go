@@ -5,7 +5,9 @@ package stories
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -98,10 +100,15 @@ func TestEnginesBreakOneAfterAnother(t *testing.T) {
 	var people sync.WaitGroup
 	var mu sync.Mutex
 	turns := 0
-	for range 6 {
+	counted := func() { mu.Lock(); turns++; mu.Unlock() }
+	for i := range 6 {
 		people.Go(func() {
 			for ctx.Err() == nil {
-				talkOnce(t, ctx, n.url, func() { mu.Lock(); turns++; mu.Unlock() })
+				if i%2 == 0 {
+					talkOnce(t, ctx, n.url, counted)
+				} else {
+					streamOnce(t, ctx, n.url, counted)
+				}
 			}
 		})
 	}
@@ -133,12 +140,54 @@ func TestEnginesBreakOneAfterAnother(t *testing.T) {
 	t.Logf("%d turns", turns)
 }
 
-// talkOnce has a conversation of three turns.
-func talkOnce(t *testing.T, ctx context.Context, url string, done func()) {
+// storyText is what an undisturbed engine says.
+func storyText() string {
 	var want strings.Builder
 	for i := range storyWords {
 		fmt.Fprintf(&want, "w%d ", i)
 	}
+	return strings.TrimSpace(want.String())
+}
+
+// streamOnce has an answer through /v1, which is one to the eye of a client
+// whatever becomes of its engines.
+func streamOnce(t *testing.T, ctx context.Context, url string, done func()) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	req, err := http.NewRequestWithContext(limited, http.MethodPost, url+"/v1/chat/completions", strings.NewReader(`{"model":"mock","stream":true,"messages":[{"role":"user","content":"go on"}]}`))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	var text strings.Builder
+	for line := range strings.Lines(string(body)) {
+		var e struct {
+			ID      string
+			Choices []struct{ Delta struct{ Content string } }
+		}
+		data, ok := strings.CutPrefix(line, "data: {")
+		if !ok || json.Unmarshal([]byte("{"+data), &e) != nil || len(e.Choices) == 0 {
+			continue
+		}
+		if text.WriteString(e.Choices[0].Delta.Content); e.ID != "x" {
+			t.Errorf("an event of another answer: %q", line)
+		}
+	}
+	if err != nil || resp.StatusCode != http.StatusOK || strings.TrimSpace(text.String()) != storyText() || strings.Count(string(body), "data: [DONE]") != 1 {
+		t.Errorf("through /v1: %d %v %q", resp.StatusCode, err, body)
+	}
+	done()
+}
+
+// talkOnce has a conversation of three turns.
+func talkOnce(t *testing.T, ctx context.Context, url string, done func()) {
 	c, err := client.New(client.Options{BaseURLs: []string{url}})
 	if err != nil {
 		t.Error(err)
@@ -157,7 +206,7 @@ func talkOnce(t *testing.T, ctx context.Context, url string, done func()) {
 		limited, cancel := context.WithTimeout(whole, time.Minute)
 		a, err := c.Ask(limited, conversation.ID, client.Message{Text: fmt.Sprint("go on ", i)}, nil)
 		cancel()
-		if err != nil || strings.TrimSpace(a.Text) != strings.TrimSpace(want.String()) {
+		if err != nil || strings.TrimSpace(a.Text) != storyText() {
 			t.Errorf("after %d attempts: %q %v", a.Attempts, a.Text, err)
 		}
 		done()

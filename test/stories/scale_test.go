@@ -135,7 +135,7 @@ func gauge(t *testing.T, url, name string) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `\{engine="sim"\} (\S+)$`).FindSubmatch(b)
+	m := regexp.MustCompile(`(?m)^` + name + `\{engine="sim",region="local"\} (\S+)$`).FindSubmatch(b)
 	if m == nil {
 		t.Fatalf("no %s in the metrics", name)
 	}

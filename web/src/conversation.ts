@@ -7,7 +7,7 @@
 // gap: apply returns "gap", the event is not taken, and the caller reads the
 // conversation again from the start. An answer's activity has the last word.
 import { codePoints, firstCodePoints, skipCodePoints } from "./text.ts";
-import type { Activity, DeltaEvent, ResumedEvent, Settings, TurnEvent, TurnState } from "./types.ts";
+import type { Activity, DeltaEvent, ResumedEvent, Settings, TurnEvent, TurnState, WaitingEvent } from "./types.ts";
 
 export type Role = "user" | "bot";
 
@@ -43,6 +43,7 @@ export type Turn = {
   error: string;
   region: string;
   heard: number; // clock of the newest delta, 0 if none came while we watched
+  waits?: { place: number; soon: number; late: number }; // in line before the engines; late 0: nothing is known
   resumed?: { after: number | null; attempt: number }; // seconds without text, if we watched
 };
 
@@ -86,6 +87,8 @@ export class ConversationState {
         return this.turn(body as TurnEvent);
       case "resumed":
         return this.resumed(body as ResumedEvent, now);
+      case "waiting":
+        return this.waiting(body as WaitingEvent);
       case "title":
         this.title = String((body as { title?: unknown }).title ?? "");
         this.shape++;
@@ -174,6 +177,16 @@ export class ConversationState {
     turn.error = t.error ?? "";
     if (t.region) turn.region = t.region;
     this.shape++; // buttons and waiting messages depend on it
+    this.touch(n);
+    return "ok";
+  }
+
+  private waiting(w: WaitingEvent): Outcome {
+    const t = typeof w.turn === "string" ? this.turns.get(w.turn) : undefined;
+    const n = this.byKey.get(w.turn);
+    if (!t || !n) return "ignored";
+    if (w.place > 0) t.waits = { place: w.place, soon: w.soon ?? 0, late: w.late ?? 0 };
+    else delete t.waits;
     this.touch(n);
     return "ok";
   }

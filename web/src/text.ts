@@ -52,3 +52,13 @@ export function titleFrom(text: string, most = 48): string {
   if (i > most / 2) cut = cut.slice(0, i);
   return cut.replace(/[ ,.;:]+$/, "") + "…";
 }
+
+// span is a rough time: what is guessed is not said to the second.
+export const span = (soon: number, late: number, word: (from: string, to: string) => string): string => {
+  if (late <= 0) return "";
+  const minutes = late >= 90;
+  const round = (s: number): number => (minutes ? Math.round(s / 60) : s < 10 ? s : 5 * Math.round(s / 5));
+  const from = round(soon);
+  const to = Math.max(round(late), from + 1);
+  return `, ${word(from > 0 ? `${from}` : "", `${to} ${minutes ? "min" : "s"}`)}`;
+};

@@ -46,6 +46,7 @@ export type TurnEvent = {
 };
 
 export type DeltaEvent = { turn: string; offset: number; text: string };
+export type WaitingEvent = { turn: string; place: number; soon?: number; late?: number }; // seconds
 export type ResumedEvent = { turn: string; attempt: number; offset: number; policy: string };
 
 export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean; tags?: string[]; share?: Share };

@@ -127,6 +127,21 @@ test("nonsense is ignored", () => {
   assert.equal(s.nodes.filter((n) => n.text !== "").length, 0);
 });
 
+test("a turn in line says where it is until it waits no more", () => {
+  const l = new Log();
+  l.user("a1", "");
+  l.turn("t1", "running", "a1");
+  assert.equal(l.ev("waiting", { turn: "t1", place: 3, soon: 4, late: 21 }), "ok");
+  const t = l.state.turns.get("t1")!;
+  assert.deepEqual(t.waits, { place: 3, soon: 4, late: 21 });
+  assert.equal(l.ev("waiting", { turn: "t1", place: 1 }), "ok");
+  assert.deepEqual(t.waits, { place: 1, soon: 0, late: 0 });
+  assert.equal(l.ev("waiting", { turn: "t1", place: 0 }), "ok");
+  assert.equal(t.waits, undefined);
+  assert.equal(l.ev("waiting", { turn: "t9", place: 1 }), "ignored");
+  assert.equal(l.ev("waiting", {}), "ignored");
+});
+
 test("edits and second answers branch; the newest is shown unless the reader picks", () => {
   const l = new Log();
   l.user("a1", "");

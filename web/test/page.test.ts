@@ -88,6 +88,9 @@ test("every catalogue has every text, and says something of its own", () => {
       else if (typeof text === "function") assert.equal(text.length, (english[name] as () => string).length, `${tag}.${name}`);
     }
     assert.equal(w.queued(2), tag === "de" ? "wartet an dritter Stelle" : "queued third");
+    assert.equal(w.inLine(3, 4, 21), tag === "de" ? "Platz 3 in der Schlange vor dem Modell, 4 bis 20 s" : "third in line for a model, 4 to 20 s");
+    assert.equal(w.inLine(1, 0, 400), tag === "de" ? "als Nächste in der Schlange vor dem Modell, unter 7 min" : "next in line for a model, less than 7 min");
+    assert.equal(w.inLine(40, 0, 0), tag === "de" ? "Platz 40 in der Schlange vor dem Modell" : "number 40 in line for a model");
     assert.ok(w.resumed(1.25).includes(tag === "de" ? "1,3" : "1.3"), w.resumed(1.25));
     assert.ok(!/undefined|NaN/.test([w.regionLag(0), w.regionLoad(0, 0), w.regionLoad(2, 1), w.queued(40), w.regionSilent(300)].join()));
   }

@@ -16,7 +16,7 @@ import (
 type One struct{ Engine lm.Engine }
 
 // Find satisfies chat.Engines.
-func (o One) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
+func (o One) Find(ctx context.Context, _, _ string) (lm.Engine, lm.Model, error) {
 	models, err := o.Engine.Models(ctx)
 	if err != nil {
 		return nil, lm.Model{}, err

@@ -31,7 +31,7 @@ var shared = bytes.Repeat([]byte("s"), 32)
 // one serves every model with one engine.
 type one struct{ e lm.Engine }
 
-func (o one) Find(ctx context.Context, _ string) (lm.Engine, lm.Model, error) {
+func (o one) Find(ctx context.Context, _, _ string) (lm.Engine, lm.Model, error) {
 	models, err := o.e.Models(ctx)
 	if err != nil {
 		return nil, lm.Model{}, err

@@ -24,6 +24,8 @@ type Member struct {
 	Engine lm.Engine
 	Model  lm.Model // Slots: 0 = learned
 	Weight float64  // 0 = 1
+	// Distance is a round trip to an engine of another region; 0: it is in this one.
+	Distance time.Duration
 }
 
 // Observer hears of what a fleet does. It must be quick.
@@ -33,6 +35,8 @@ type Observer interface {
 	// Left: its stay there is over. retried says that another engine gets it,
 	// out that the engine gets no more for a while.
 	Left(engine, model string, verdict balance.Verdict, retried, out bool)
+	// Shadowed: a request that another model had was asked here too.
+	Shadowed(Listened)
 }
 
 // Options of New. The zero value works.
@@ -49,6 +53,7 @@ const (
 	unhurried = 10 * time.Minute // Silence in the batch lane
 	patient   = 8                // times the expected time that an engine may take to begin
 	asking    = 2 * time.Second
+	telling   = time.Second // between two words about a request's place in line
 )
 
 // Fleet is the engines of one model. Its methods may be called from many
@@ -82,7 +87,7 @@ func New(model string, o Options) *Fleet {
 // names must differ.
 func (f *Fleet) Set(members []Member) {
 	same := func(a, b Member) bool {
-		return a.Engine == b.Engine && a.Model.Slots == b.Model.Slots && a.Weight == b.Weight && a.Model.Resume == b.Model.Resume && a.Model.Window == b.Model.Window && a.Model.Vision == b.Model.Vision
+		return a.Engine == b.Engine && a.Model.Slots == b.Model.Slots && a.Model.Tokens == b.Model.Tokens && a.Weight == b.Weight && a.Distance == b.Distance && a.Model.Resume == b.Model.Resume && a.Model.Window == b.Model.Window && a.Model.Vision == b.Model.Vision
 	}
 	if slices.EqualFunc(*f.members.Load(), members, same) {
 		return
@@ -92,7 +97,7 @@ func (f *Fleet) Set(members []Member) {
 	members = slices.Clone(members)
 	var replicas []balance.Replica
 	for _, m := range members {
-		replicas = append(replicas, balance.Replica{Name: m.Engine.Name(), Slots: m.Model.Slots, Weight: m.Weight})
+		replicas = append(replicas, balance.Replica{Name: m.Engine.Name(), Slots: m.Model.Slots, Tokens: m.Model.Tokens, Weight: m.Weight, Distance: m.Distance})
 	}
 	f.members.Store(&members)
 	f.pool.Set(time.Now(), replicas)
@@ -167,22 +172,34 @@ type Lease struct {
 // caller has shown what it can't take back. It may be called once.
 func (l *Lease) Keep() { close(l.kept) }
 
-// Take waits for a member that may answer.
-func (f *Fleet) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
+// patience is how a request waits in line.
+type patience struct {
+	most time.Duration
+	stay bool // longer, too, as long as any engine is well
+	told func(lm.Place)
+}
+
+// take waits for a member that may answer.
+func (f *Fleet) take(ctx context.Context, ask balance.Ask, p patience) (*Lease, error) {
 	t, err := f.pool.Enter(time.Now(), ask)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.wait(ctx, t); err != nil {
+	if err := f.wait(ctx, t, p); err != nil {
 		f.pool.Leave(time.Now(), t)
 		return nil, err
 	}
 	i := slices.IndexFunc(*f.members.Load(), func(m Member) bool { return m.Engine.Name() == t.Replica })
 	if i < 0 { // it went in this very moment
 		f.pool.Leave(time.Now(), t)
-		return f.Take(ctx, ask)
+		return f.take(ctx, ask, p)
 	}
-	l := &Lease{Member: (*f.members.Load())[i], Why: t.Why, Waited: t.Waited, Silence: untold, f: f, t: t, kept: make(chan struct{})}
+	return f.lease(t, (*f.members.Load())[i], ask), nil
+}
+
+// lease is what a granted ticket gives.
+func (f *Fleet) lease(t *balance.Ticket, m Member, ask balance.Ask) *Lease {
+	l := &Lease{Member: m, Why: t.Why, Waited: t.Waited, Silence: untold, f: f, t: t, kept: make(chan struct{})}
 	switch {
 	case ask.Batch:
 		l.Silence = unhurried // it may be a whole answer that comes at once
@@ -193,20 +210,31 @@ func (f *Fleet) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
 			l.Silence /= 2 // it is more likely than others to say nothing
 		}
 	}
+	if len(*f.members.Load()) == 1 {
+		l.Silence = max(l.Silence, untold) // there is nobody else to ask
+	}
 	if f.o.Observer != nil {
 		f.o.Observer.Routed(t.Replica, f.model, t.Why, t.Waited)
 	}
-	return l, nil
+	return l
 }
 
-func (f *Fleet) wait(ctx context.Context, t *balance.Ticket) error {
+func (f *Fleet) wait(ctx context.Context, t *balance.Ticket, p patience) error {
 	select {
 	case <-t.Ready():
 		return nil
 	default:
 	}
-	limit := time.NewTimer(f.o.Wait)
+	limit := time.NewTimer(p.most)
 	defer limit.Stop()
+	tell := make(<-chan time.Time) // never
+	if p.told != nil {
+		tick := time.NewTicker(telling)
+		defer tick.Stop()
+		tell = tick.C
+		p.told(f.place(t))
+		defer p.told(lm.Place{})
+	}
 	for {
 		var poke <-chan time.Time
 		if next := f.pool.Poke(time.Now(), t); !next.IsZero() {
@@ -216,12 +244,34 @@ func (f *Fleet) wait(ctx context.Context, t *balance.Ticket) error {
 		case <-t.Ready():
 			return nil
 		case <-poke:
+		case <-tell:
+			p.told(f.place(t))
 		case <-limit.C:
-			return fault.New(fault.Unavailable, "no engine of the model %q was free or well for %v", f.model, f.o.Wait).After(5 * time.Second)
+			o := f.pool.Outlook(time.Now())
+			if p.stay && !o.Down {
+				limit.Reset(p.most)
+				continue
+			}
+			return f.waited(p.most, o)
 		case <-ctx.Done():
 			return fault.Wrap(context.Cause(ctx), fault.CodeOf(ctx.Err()), "the request was given up while it waited for an engine")
 		}
 	}
+}
+
+// place is where a request stands in the line.
+func (f *Fleet) place(t *balance.Ticket) lm.Place {
+	x := f.pool.Forecast(time.Now(), t)
+	return lm.Place{Number: x.Place, Soon: x.Soon, Late: x.Late}
+}
+
+// waited is the error of who has waited for so long.
+func (f *Fleet) waited(d time.Duration, o balance.Outlook) error {
+	code, back := fault.Limited, o.Back(0)
+	if o.Down {
+		code = fault.Unavailable
+	}
+	return fault.New(code, "no engine of the model %q was free or well for %v", f.model, d.Round(time.Millisecond)).After(back)
 }
 
 // First says that the answer has begun.
@@ -244,7 +294,7 @@ func verdict(ctx context.Context, err error) balance.Verdict {
 	if err == nil {
 		return balance.Answered
 	}
-	if ctx.Err() != nil || errors.Is(err, errYield) {
+	if ctx.Err() != nil || errors.Is(err, errYield) || errors.Is(err, errLost) {
 		return balance.Dropped
 	}
 	switch fault.CodeOf(err) {

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	"github.com/parleyhq/parley/internal/balance"
@@ -9,10 +10,17 @@ import (
 	"github.com/parleyhq/parley/internal/lm"
 )
 
-// Turn is the fleet as the engine of one request.
+// Turn is the fleet as the engine of one request. With a chain it goes on to
+// other models while nothing of an answer has come. Several requests may share one
+// that has no chain and tells nobody where it is.
 type Turn struct {
 	*Fleet
-	at atomic.Pointer[Lease]
+	chain   Chain
+	shadow  Shadow
+	settled bool           // goes on to no other model
+	told    func(lm.Place) // hears of the place in line; nil: nobody
+	at      atomic.Pointer[Lease]
+	avoid   []string // who failed this request after its beginning
 }
 
 var _ lm.Engine = (*Turn)(nil)
@@ -29,12 +37,39 @@ func (t *Turn) Name() string {
 func (t *Turn) Route() *Lease { return t.at.Load() }
 
 // Take waits for a member and notes which one it is.
-func (t *Turn) Take(ctx context.Context, ask balance.Ask) (*Lease, error) {
-	l, err := t.Fleet.Take(ctx, ask)
-	if err == nil {
-		t.at.Store(l)
+func (t *Turn) Take(ctx context.Context, ask *balance.Ask) (*Lease, error) {
+	for {
+		p := patience{most: t.o.Wait, stay: t.told != nil, told: t.told}
+		if ask.Within > 0 {
+			p.most = min(p.most, ask.Within)
+		}
+		if t.chain.Wait > 0 && t.follows(Full) {
+			p.most, p.stay = min(p.most, t.chain.Wait), false
+		}
+		l, err := t.take(ctx, *ask, p)
+		if err == nil {
+			t.at.Store(l)
+			return l, nil
+		}
+		if t.settled && t.follows(causeOf(err)) {
+			return nil, fault.Wrap(err, fault.CodeOf(err), "%s", fault.MessageOf(err)) // to be asked again at once, for another model
+		}
+		if !t.step(ctx, ask, err) {
+			return nil, err
+		}
 	}
-	return l, err
+}
+
+// Again reports whether a request of which nothing was shown is to be taken to
+// an engine once more, of this model or of the next one.
+func (t *Turn) Again(ctx context.Context, ask *balance.Ask, l *Lease, err error) bool {
+	return err != nil && (t.Fleet.Again(ctx, ask, l, err) || t.step(ctx, ask, err))
+}
+
+// Avoid has what is asked from now on go past a member that failed the request
+// after its beginning: by the same model, which the client has seen.
+func (t *Turn) Avoid(name string) {
+	t.avoid, t.chain.Rest = append(t.avoid, name), nil
 }
 
 // Models lists the fleet's one model.
@@ -52,32 +87,65 @@ func ask(req lm.Request) balance.Ask {
 		c.WriteString(m.Text)
 		c.Write(m.Raw)
 	}
-	if req.Session == "" {
-		return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: req.Batch}
+	a := balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: req.Batch, Within: req.Within}
+	if req.Session != "" {
+		key.WriteString(req.Session)
+		a.Key = key.Key()
 	}
-	key.WriteString(req.Session)
-	return balance.Ask{Key: key.Key(), Prefix: c.Sums(), Batch: req.Batch}
+	a.Tokens = Tokens(c.Len(), req.Params.MaxTokens)
+	return a
+}
+
+// What a request takes of its engine's memory is guessed before it is known.
+const (
+	bytesOfToken = 4
+	usualAnswer  = 512
+	absurd       = 1 << 24 // more than that is no answer
+)
+
+// Tokens is about how many a request takes whose prompt has so many bytes; answer
+// is its most for the answer, 0 if it gives none.
+func Tokens(prompt, answer int) int {
+	if answer <= 0 {
+		answer = usualAnswer
+	}
+	return prompt/bytesOfToken + min(answer, absurd)
 }
 
 // Generate streams one answer. As long as nothing has come of it, a failed
-// engine is replaced by another one.
+// engine is replaced by another one, and by another model where a chain says so.
+// But not for a conversation: its prompt was made for this model, so that it
+// asks for an engine again.
 func (t *Turn) Generate(ctx context.Context, req lm.Request, emit func(lm.Chunk) error) (res lm.Result, err error) {
-	shown := false
-	err = t.try(ctx, ask(req), func(ctx context.Context, l *Lease, first func()) error {
+	if (req.Session != "" || req.Prefix != nil) && len(t.chain.Rest) > 0 {
+		t.settled = true
+	}
+	if req.Prefix == nil && !req.Batch {
+		if f := t.Aside(); f != nil {
+			f.Listen(copied(req))
+		}
+	}
+	if req.Waiting != nil {
+		t.told = req.Waiting
+	}
+	x, err := t.try(ctx, ask(req), func(ctx context.Context, l *Lease, may func() bool) (x attempt, err error) {
+		req := req
 		req.Model = l.Model.ID
-		res, err = l.Engine.Generate(ctx, req, func(c lm.Chunk) error {
-			if !shown {
-				shown = true
-				first()
+		x.res, err = l.Engine.Generate(ctx, req, func(c lm.Chunk) error {
+			if !x.shown {
+				if !may() {
+					return errLost
+				}
+				x.shown = true
 				if !l.Model.Resume.Continues() { // what is shown could not be gone on with
 					l.Keep()
 				}
 			}
 			return emit(c)
 		})
-		return err
-	}, func() bool { return !shown })
-	return res, err
+		return x, err
+	})
+	return x.res, err
 }
 
 // Embed returns the vectors of the inputs.
@@ -86,34 +154,55 @@ func (t *Turn) Embed(ctx context.Context, _ string, inputs []string) (vectors []
 	for _, s := range inputs {
 		c.WriteString(s)
 	}
-	err = t.try(ctx, balance.Ask{Key: c.Key()}, func(ctx context.Context, l *Lease, _ func()) error {
+	if t.Hedges() {
+		t.chain.Hedge = Hedge{} // nothing of it comes before the whole
+	}
+	_, err = t.try(ctx, balance.Ask{Key: c.Key()}, func(ctx context.Context, l *Lease, _ func() bool) (attempt, error) {
 		vectors, usage, err = l.Engine.Embed(ctx, l.Model.ID, inputs)
-		return err
-	}, func() bool { return true })
+		return attempt{}, err
+	})
 	return vectors, usage, err
 }
 
-// try asks one member after the other, until one has answered, it makes no
-// sense to go on, or unseen says that something has been shown.
-func (t *Turn) try(ctx context.Context, ask balance.Ask, do func(context.Context, *Lease, func()) error, unseen func() bool) error {
-	var last error
+// attempt is what came of asking one member.
+type attempt struct {
+	res   lm.Result
+	shown bool // something of an answer
+}
+
+// try asks one member after the other, until one has answered, something of an
+// answer has been shown, or it makes no sense to go on.
+func (t *Turn) try(ctx context.Context, ask balance.Ask, do func(context.Context, *Lease, func() bool) (attempt, error)) (last attempt, err error) {
+	ask.Tried = slices.Clone(t.avoid)
 	for {
-		l, err := t.Take(ctx, ask)
-		if err != nil {
-			if last != nil && ctx.Err() == nil {
-				return last // says more than that nobody else was free
+		l, none := t.Take(ctx, &ask)
+		if none != nil {
+			if err != nil && ctx.Err() == nil {
+				return last, err // says more than that nobody else was free
 			}
-			return err
+			return last, none
 		}
-		run, begun, end := l.Silent(ctx)
-		err = l.Blame(run, do(run, l, func() { begun(); l.First() }))
-		end()
-		again := unseen() && t.Again(ctx, &ask, l, err)
+		last, l, err = Hedged(ctx, t, l, func(ctx context.Context, l *Lease, may func() bool) (attempt, error) {
+			run, begun, end := l.Silent(ctx)
+			defer end()
+			x, err := do(run, l, func() bool {
+				if !may() {
+					return false
+				}
+				begun()
+				l.First()
+				return true
+			})
+			return x, l.Blame(run, err)
+		})
+		again := !last.shown && t.Again(ctx, &ask, l, err)
 		l.Done(ctx, err, again)
 		if !again {
-			return err
+			if err != nil {
+				t.Avoid(l.Engine.Name())
+			}
+			return last, err
 		}
-		last = err
 	}
 }
 

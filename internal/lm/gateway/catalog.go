@@ -45,7 +45,7 @@ const (
 )
 
 // Find returns the engine of a model.
-func (f *fixed) Find(ctx context.Context, name string) (lm.Engine, lm.Model, error) {
+func (f *fixed) Find(ctx context.Context, name, _ string) (lm.Engine, lm.Model, error) {
 	s := f.now.Load()
 	if s == nil || time.Since(s.at) > catalogAge {
 		s = f.ask(ctx, catalogAge)

@@ -55,6 +55,10 @@ func ErrorOf(err error) (int, Error) {
 		}
 	case fault.Limited:
 		status, kind, code = http.StatusTooManyRequests, "rate_limit_error", "rate_limit_exceeded"
+		var q interface{ Quota() bool }
+		if errors.As(err, &q) && q.Quota() {
+			kind, code = "insufficient_quota", "insufficient_quota"
+		}
 	case fault.Unsupported:
 		status, kind = http.StatusBadRequest, "invalid_request_error"
 	case fault.Unavailable:

@@ -32,8 +32,9 @@ const (
 type Catalog interface {
 	// Find returns the engine for a model name ("" = the default) and the model
 	// as that engine knows it: its ID differs from name if name is an alias.
-	// It is called for every request and answers from memory when it can.
-	Find(ctx context.Context, name string) (lm.Engine, lm.Model, error)
+	// It is called for every request and answers from memory when it can. A name
+	// may stand for several models: a conversation gets the same one each time.
+	Find(ctx context.Context, name, conversation string) (lm.Engine, lm.Model, error)
 	// Models lists what clients may ask for.
 	Models(ctx context.Context) ([]lm.Model, error)
 }
@@ -58,9 +59,22 @@ type Observer interface {
 	End(r *Record)                        // the request is over; r is not used afterwards
 }
 
+// Need is what a request may take, before it is answered.
+type Need struct {
+	Prompt int // tokens, estimated
+	Most   int // tokens of all its answers at most; 0 = it does not say
+}
+
+// Admission is a request that may be answered.
+type Admission interface {
+	Header(h http.Header) // says what is left
+	Done(r *Record)       // hears what came of it, once
+}
+
 // Record is what is known of one request.
 type Record struct {
 	Op     Op
+	User   string // who asks; "" = nobody that is known
 	Model  string // as the engine knows it
 	Engine string
 	Stream bool
@@ -70,17 +84,24 @@ type Record struct {
 	Code   fault.Code // "" = it went well
 	Usage  lm.Usage   // zero if the engine did not say
 	Pieces int
-	Resume int // times that an answer was continued after its engine had failed
+	Events int       // of a stream that was handed on
+	Resume int       // times that an answer was continued after its engine had failed
+	By     lm.Policy // how it was
 }
 
 // Options of New.
 type Options struct {
 	Catalog  Catalog
 	Observer Observer // nil = none
+	// Admit says whether a request may be answered, when its model is known. Of
+	// one that is refused Done is not called. Nil: all may.
+	Admit func(ctx context.Context, r *Record, n Need) (Admission, error)
 
 	MaxBody  int64         // bytes of a request; 0 = 8 MiB
-	Attempts int           // to finish one translated answer; 0 = 4
+	Attempts int           // at a translated answer, or to go on with one, that bring no text; 0 = 4
+	NoResume bool          // a stream whose engine fails ends with an error; else another one goes on where that can be
 	Recover  time.Duration // how long a dead engine may take to come back in mid-answer; 0 = 15 s
+	Wait     time.Duration // how long a request may take to begin, at the most; 0 = 1 min
 	Slow     time.Duration // how long a client may take to read a piece; 0 = 1 min
 	// Batched is called before a request of the batch lane finds its engine, so
 	// that there is a line before it. Nil: there always is.
@@ -107,6 +128,9 @@ func New(o Options) (*Gateway, error) {
 	if o.Recover == 0 {
 		o.Recover = 15 * time.Second
 	}
+	if o.Wait == 0 {
+		o.Wait = time.Minute
+	}
 	if o.Slow == 0 {
 		o.Slow = time.Minute
 	}
@@ -116,8 +140,12 @@ func New(o Options) (*Gateway, error) {
 	return &Gateway{o: o}, nil
 }
 
-// ServeHTTP answers the four paths; anything else is 404 in the API's shape.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP is For nobody that is known.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.For("", w, r) }
+
+// For answers a user's request on the four paths; anything else is 404 in the
+// API's shape.
+func (g *Gateway) For(user string, w http.ResponseWriter, r *http.Request) {
 	path, _ := strings.CutPrefix(r.URL.Path, "/v1/")
 	switch {
 	case path == string(Chat), path == string(Completions), path == string(Embeddings):
@@ -125,7 +153,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			g.wrongMethod(w, http.MethodPost)
 			return
 		}
-		g.generate(w, r, &Record{Op: Op(path), Start: time.Now()})
+		g.generate(w, r, &Record{Op: Op(path), User: user, Start: time.Now()})
 	case path == "models" || strings.HasPrefix(path, "models/"):
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			g.wrongMethod(w, http.MethodGet)
@@ -165,16 +193,27 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 	if head.batch = rec.Batch; head.batch && g.o.Batched != nil {
 		g.o.Batched()
 	}
-	engine, model, err := g.o.Catalog.Find(r.Context(), head.model)
+	engine, model, err := g.o.Catalog.Find(r.Context(), head.model, head.conversation(body.Bytes()))
 	if err != nil {
 		body.free()
 		g.fail(w, rec, err)
 		return
 	}
 	rec.Model, rec.Engine = model.ID, engine.Name()
+	if g.o.Admit != nil {
+		a, err := g.o.Admit(r.Context(), rec, head.need(model))
+		if a != nil {
+			a.Header(w.Header())
+		}
+		if err != nil {
+			body.free()
+			g.fail(w, rec, err)
+			return
+		}
+		defer a.Done(rec)
+	}
 	if t, ok := engine.(*fleet.Turn); ok && passes(t) {
-		ask := head.ask(body.Bytes())
-		g.route(w, r, rec, t, ask, head.rewrite(body, model.ID))
+		g.route(w, r, rec, t, head, body)
 		return
 	}
 	if p, ok := engine.(Passthrough); ok {
@@ -185,7 +224,7 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 			return
 		}
 		note(w, rec, engine)
-		g.pass(w, r, rec, up, head.rewrite(body, model.ID))
+		g.pass(w, r, rec, engine, model, up, head.rewrite(body, model.ID))
 		return
 	}
 	defer body.free()

@@ -21,12 +21,29 @@ import (
 const wholeLimit = 1 << 20
 
 // pass hands the request on as it is and the answer back as it comes.
-func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer) {
-	g.conclude(w, rec, g.once(w, r, rec, up, body, nil))
+func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, rec *Record, e lm.Engine, m lm.Model, up Upstream, body *buffer) {
+	f := g.follow(rec, m)
+	if f == nil {
+		g.conclude(w, rec, g.once(w, r, rec, up, body, nil, nil))
+		return
+	}
+	// Not given back: it may be needed once more, and who knows until when a
+	// transport reads.
+	d := g.once(w, r, rec, up, &buffer{b: body.b, lent: true}, nil, f)
+	g.conclude(w, rec, g.goOn(r, rec, e, m, body.b, d))
 }
 
-// once asks an engine once. With care, what is no answer is not shown.
-func (g *Gateway) once(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer, c *care) delivery {
+// follow is what an answer needs that another engine could go on with.
+func (g *Gateway) follow(rec *Record, m lm.Model) *follower {
+	if g.o.NoResume || !rec.Stream || rec.Op == Embeddings || !m.Resume.Continues() {
+		return nil
+	}
+	return &follower{}
+}
+
+// once asks an engine once. With care, what is no answer is not shown; with a
+// follower, what fails is left for goOn to go on with.
+func (g *Gateway) once(w http.ResponseWriter, r *http.Request, rec *Record, up Upstream, body *buffer, c *care, f *follower) delivery {
 	// Made by hand: the parts are known to be sound, and this is the hot path.
 	req := (&http.Request{
 		Method: http.MethodPost, URL: up.URL, Host: up.URL.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -42,16 +59,16 @@ func (g *Gateway) once(w http.ResponseWriter, r *http.Request, rec *Record, up U
 		return delivery{err: fault.New(fault.Unavailable, "the engine %q refuses the key that it is configured with", rec.Engine)}
 	}
 	if c != nil {
-		if no, err := refused(resp); err != nil {
+		if no, err := refused(resp, c.declines); err != nil {
 			return delivery{err: err, refusal: no}
 		}
 	}
 	rec.Status = resp.StatusCode
 	if resp.StatusCode >= 400 {
-		rec.Code = codeOf(resp.StatusCode)
+		rec.Code, f = codeOf(resp.StatusCode), nil
 	}
 	if isStream(resp.Header) {
-		return g.passStream(w, rec, resp, c)
+		return g.passStream(w, rec, resp, c, f)
 	}
 	return g.passWhole(w, r, rec, resp, c)
 }
@@ -125,6 +142,9 @@ func backward(out, in http.Header) {
 		if strings.HasPrefix(k, "Access-Control-") {
 			continue
 		}
+		if strings.HasPrefix(k, "X-Ratelimit-") && out[k] != nil {
+			continue // what our caller has left is ours to say
+		}
 		out[k] = v
 	}
 	for _, v := range in["Connection"] {
@@ -151,14 +171,16 @@ func (g *Gateway) passWhole(w http.ResponseWriter, r *http.Request, rec *Record,
 		if resp.StatusCode < 400 && !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
 			return delivery{err: fault.New(fault.Unavailable, "the engine %q answered with something that is no JSON object", rec.Engine)}
 		}
-		c.begin()
+		if !c.begin() {
+			return delivery{err: errElsewhere}
+		}
 	}
 	trace := w.Header()[engineHeader]
 	backward(w.Header(), resp.Header) // not before: an error of ours has other ones
 	w.Header()[engineHeader] = trace
+	rec.Pieces = 1
+	rec.Usage = usageIn(b)
 	if g.o.Observer != nil {
-		rec.Pieces = 1
-		rec.Usage = usageIn(b)
 		g.o.Observer.First(rec, time.Since(rec.Start))
 	}
 	switch {
@@ -202,10 +224,11 @@ func readUpTo(r io.Reader, b []byte, limit int) (_ []byte, more bool, err error)
 }
 
 // passStream hands on server-sent events. A stream that did not come to its
-// own end gets an error event, and then an aborted connection.
-func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Response, c *care) delivery {
+// own end gets an error event, and then an aborted connection, unless there is
+// a follower to go on with.
+func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Response, c *care, f *follower) delivery {
 	s := streams.Get().(*stream)
-	*s = stream{out: sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}, rec: rec, obs: g.o.Observer, resp: resp, care: c, tail: s.tail[:0]}
+	*s = stream{out: sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}, rec: rec, obs: g.o.Observer, resp: resp, care: c, follow: f, tail: s.tail[:0]}
 	var err error
 	if c == nil {
 		s.begin()
@@ -215,11 +238,14 @@ func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Resp
 	} else {
 		_, err = io.Copy(s, resp.Body)
 	}
-	failed, clean, begun := s.failed, s.clean(), s.begun
+	if err == nil && f != nil {
+		err = s.last(f)
+	}
+	failed, clean, begun, last := s.failed, s.clean(), s.begun, s.at
 	s.out.done()
-	tail, broken := len(s.tail), len(s.tail) > 0 && s.tail[len(s.tail)-1] != '\n'
+	ragged := len(s.tail) > 0 && !bytes.HasSuffix(s.tail, []byte("\n\n")) && !bytes.HasSuffix(s.tail, []byte("\n\r\n"))
 	out := s.out
-	s.out, s.rec, s.obs, s.resp, s.care = sender{}, nil, nil, nil, nil
+	s.out, s.rec, s.obs, s.resp, s.care, s.follow = sender{}, nil, nil, nil, nil, nil
 	streams.Put(s)
 	d := delivery{shown: begun}
 	switch {
@@ -233,20 +259,28 @@ func (g *Gateway) passStream(w http.ResponseWriter, rec *Record, resp *http.Resp
 	case err == nil && (clean || resp.StatusCode >= 400):
 		return d
 	}
-	f := fault.Wrap(err, fault.Unavailable, "the engine %q broke the answer off", rec.Engine)
-	d.err = f
+	d.err = fault.Wrap(err, fault.Unavailable, "the engine %q broke the answer off", rec.Engine)
 	if !begun {
 		return d
 	}
 	rec.Code = ""
-	if tail > 0 && broken {
+	if ragged {
 		_ = out.send([]byte("\n\n"))
 	}
-	_ = out.send(errorEvent(f))
+	if f != nil {
+		again := out
+		again.armed = time.Time{}
+		d.cut = &cut{follower: f, out: &again, last: last}
+		return d
+	}
+	_ = out.send(errorEvent(d.err))
 	return d
 }
 
-var noBuffering = []string{"no"}
+var (
+	noBuffering = []string{"no"}
+	eventStart  = []byte("data:")
+)
 
 var streams = sync.Pool{New: func() any { return new(stream) }}
 
@@ -255,12 +289,13 @@ type stream struct {
 	out    sender
 	resp   *http.Response
 	care   *care
+	follow *follower
 	begun  bool // the header is sent
 	rec    *Record
 	obs    Observer
-	last   time.Time
-	failed error  // of the client's side, or of an engine that sends no events
-	tail   []byte // the end of what was sent, to see whether the answer was whole
+	at     time.Time // when the last piece came
+	failed error     // of the client's side, or of an engine that sends no events
+	tail   []byte    // the end of what was sent, to see whether the answer was whole
 }
 
 const tailLimit = 512
@@ -276,12 +311,45 @@ func (s *stream) begin() {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
-	if !s.begun && len(p) > 0 {
+	if !s.begun && len(p) > 0 && (s.follow == nil || len(s.follow.held) == 0) {
 		if !events(p) {
 			s.failed = fault.New(fault.Unavailable, "the engine %q sent something that is no stream of events", s.rec.Engine)
 			return 0, s.failed
 		}
-		s.care.begin()
+	}
+	if s.follow == nil {
+		return s.show(p)
+	}
+	pass, rest, err := s.follow.feed(p)
+	if len(pass) > 0 {
+		if _, err := s.show(pass); err != nil {
+			return 0, err
+		}
+	}
+	s.follow.held = append(s.follow.held[:0], rest...)
+	return len(p), err
+}
+
+// last takes what is left at the end of a stream: an event without an empty line.
+func (s *stream) last(f *follower) error {
+	b := f.held
+	if len(b) == 0 {
+		return nil
+	}
+	if err := f.event(b); err != nil {
+		return err
+	}
+	_, err := s.show(b)
+	return err
+}
+
+// show sends what came to the client.
+func (s *stream) show(p []byte) (int, error) {
+	if !s.begun && len(p) > 0 {
+		if !s.care.begin() {
+			s.failed = errElsewhere
+			return 0, s.failed
+		}
 		s.begin()
 	}
 	if s.failed = s.out.send(p); s.failed != nil {
@@ -296,6 +364,7 @@ func (s *stream) Write(p []byte) (int, error) {
 		s.tail = append(s.tail, p...)
 	}
 	s.rec.Pieces++
+	s.rec.Events += bytes.Count(p, eventStart)
 	if s.obs == nil {
 		return len(p), nil
 	}
@@ -303,9 +372,9 @@ func (s *stream) Write(p []byte) (int, error) {
 	if s.rec.Pieces == 1 {
 		s.obs.First(s.rec, now.Sub(s.rec.Start))
 	} else {
-		s.obs.Next(s.rec, now.Sub(s.last))
+		s.obs.Next(s.rec, now.Sub(s.at))
 	}
-	s.last = now
+	s.at = now
 	return len(p), nil
 }
 
@@ -335,9 +404,11 @@ func usageIn(b []byte) lm.Usage {
 		return lm.Usage{}
 	}
 	b = b[i:]
-	return lm.Usage{
-		Prompt: number(b, `"prompt_tokens"`), Completion: number(b, `"completion_tokens"`), Cached: number(b, `"cached_tokens"`),
+	u := lm.Usage{
+		Prompt: counted(number(b, `"prompt_tokens"`)), Completion: counted(number(b, `"completion_tokens"`)), Cached: counted(number(b, `"cached_tokens"`)),
 	}
+	u.Cached = min(u.Cached, u.Prompt)
+	return u
 }
 
 func number(b []byte, key string) int {

@@ -349,11 +349,11 @@ func TestDeadEngine(t *testing.T) {
 // alias gives the model another name.
 type alias struct{ gateway.Catalog }
 
-func (a alias) Find(ctx context.Context, name string) (lm.Engine, lm.Model, error) {
+func (a alias) Find(ctx context.Context, name, conversation string) (lm.Engine, lm.Model, error) {
 	if name == "gpt-9" {
 		name = "m"
 	}
-	return a.Catalog.Find(ctx, name)
+	return a.Catalog.Find(ctx, name, conversation)
 }
 
 func TestAliasRewritesOnlyTheModel(t *testing.T) {
@@ -403,7 +403,7 @@ func TestObserver(t *testing.T) {
 		model string
 		want  gateway.Record
 	}{
-		{"m", gateway.Record{Op: gateway.Chat, Model: "m", Engine: "up", Stream: true, Status: 200, Usage: lm.Usage{Prompt: 3, Completion: 4}}},
+		{"m", gateway.Record{Op: gateway.Chat, Model: "m", Engine: "up", Stream: true, Status: 200, Usage: lm.Usage{Prompt: 3, Completion: 4}, Events: 3}},
 		{"canned", gateway.Record{Op: gateway.Chat, Model: "canned", Engine: "canned", Stream: true, Status: 200, Usage: lm.Usage{Prompt: 5, Completion: 5}}},
 		{"none", gateway.Record{Op: gateway.Chat, Stream: true, Status: 404, Code: fault.NotFound}},
 	} {

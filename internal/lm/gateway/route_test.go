@@ -1,10 +1,12 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,5 +211,199 @@ func TestMixedFleet(t *testing.T) {
 		if resp.StatusCode != 200 || !strings.HasPrefix(resp.Header.Get("Parley-Engine"), "go; why=") {
 			t.Errorf("%d %q %q", resp.StatusCode, resp.Header.Get("Parley-Engine"), b)
 		}
+	}
+}
+
+// named is a gateway over two models, each with an engine of its own, and a name
+// for both.
+func named(t *testing.T, a roster.Alias) (url string, first, second *shaky) {
+	t.Helper()
+	r := roster.New(fleet.Options{})
+	t.Cleanup(func() { _ = r.Close() })
+	all := []*shaky{{}, {}}
+	for i, s := range all {
+		s.be("")
+		name := fmt.Sprint("e", i)
+		r.Expect(name, "", []string{fmt.Sprint("m", i)}).Serve(driver(t, openai.Options{Name: name, BaseURL: upstream(t, s.ServeHTTP)}), "", nil)
+	}
+	if _, err := r.Models(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.Name = "m"
+	r.Alias(a)
+	return serve(t, gateway.Options{Catalog: r}), all[0], all[1]
+}
+
+func TestFallbackOfModels(t *testing.T) {
+	for _, tc := range []struct {
+		mode  string
+		on    []fleet.Cause
+		start string // of the header
+		code  int
+	}{
+		{"", nil, "e0; model=m0; why=", 200},
+		{"500", nil, "e1; model=m1; instead=down; why=", 200},
+		{"garbage", nil, "e1; model=m1; instead=down; why=", 200},
+		{"header only", nil, "e1; model=m1; instead=down; why=", 200},
+		{"429", nil, "e1; model=m1; instead=full; why=", 200},
+		{"400", nil, "e0; model=m0; why=", 400},
+		{"400", []fleet.Cause{fleet.Refused}, "e1; model=m1; instead=refused; why=", 200},
+		{"500", []fleet.Cause{fleet.Refused}, "e0; model=m0; why=", 500},
+	} {
+		url, first, second := named(t, roster.Alias{Serve: []roster.Share{{Model: "m0"}}, Fallback: []string{"m1"}, On: tc.on})
+		first.be(tc.mode)
+		resp, b := ask(t, url, tc.mode == "header only", "hello")
+		if resp.StatusCode != tc.code || !strings.HasPrefix(resp.Header.Get("Parley-Engine"), tc.start) || strings.Contains(b, "whole") != (tc.code == 200) {
+			t.Errorf("%q on %v: %d %q %s", tc.mode, tc.on, resp.StatusCode, resp.Header.Get("Parley-Engine"), b)
+		}
+		if tc.mode == "400" && tc.code == 200 { // when nobody takes it, the client reads why
+			second.be("500")
+			if resp, b := ask(t, url, false, "hello"); resp.StatusCode < 400 {
+				t.Errorf("nobody takes it: %d %s", resp.StatusCode, b)
+			}
+		}
+	}
+}
+
+// A client of this API has no session: its conversation is known by how it begins.
+func TestAConversationStaysWithItsModel(t *testing.T) {
+	url, _, _ := named(t, roster.Alias{Serve: []roster.Share{{Model: "m0"}, {Model: "m1", Percent: 50}}})
+	model := func(body string) string {
+		t.Helper()
+		resp, _, err := post(t, url+chatPath, body)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(resp.StatusCode, err)
+		}
+		_, rest, _ := strings.Cut(resp.Header.Get("Parley-Engine"), "model=")
+		m, _, _ := strings.Cut(rest, ";")
+		return m
+	}
+	seen := map[string]int{}
+	for i := range 40 {
+		first := fmt.Sprintf(`{"content":"be kind","role":"system"}, {"role":"user","content":"hello, I am %d"}`, i)
+		m := model(`{"model":"m","messages":[` + first + `]}`)
+		if n := model(`{"model":"m","messages":[` + first + `,{"role":"assistant","content":"hi"},{"role":"user","content":"and?"}]}`); n != m {
+			t.Errorf("conversation %d changed from %s to %s", i, m, n)
+		}
+		if k := fmt.Sprintf(`{"model":"m","prompt_cache_key":"k%d","messages":[`, i); model(k+`{"role":"user","content":"a"}]}`) != model(k+`{"role":"user","content":"b"}]}`) {
+			t.Errorf("prompt_cache_key %d does not hold", i)
+		}
+		seen[m]++
+	}
+	if seen["m0"] < 8 || seen["m1"] < 8 {
+		t.Errorf("half and half is %v", seen)
+	}
+	for _, odd := range []string{`[]`, `[1,"x",null]`, `"text"`, `{}`, `null`, `[{"role":1},{"role":{}},{"x":[]}]`} {
+		resp, _, err := post(t, url+chatPath, `{"model":"m","messages":`+odd+`}`)
+		if err != nil || resp.StatusCode != 200 {
+			t.Errorf("%s: %v %v", odd, resp, err)
+		}
+	}
+}
+
+// Who can't be served in time is told so at once, and when to come back.
+func TestStatedDeadline(t *testing.T) {
+	r := roster.New(fleet.Options{})
+	t.Cleanup(func() { _ = r.Close() })
+	r.Line()
+	r.Expect("e", "", nil).Serve(demo.Canned(demo.CannedOptions{Name: "e", Model: "m", Words: 40, Delay: 10 * time.Millisecond, Slots: 1}), "", nil)
+	if _, err := r.Models(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	url := serve(t, gateway.Options{Catalog: r})
+	for range 4 { // 400 ms each
+		if resp, b := ask(t, url, false, "hello"); resp.StatusCode != 200 {
+			t.Fatal(resp.StatusCode, b)
+		}
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 30 {
+		wg.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, url+chatPath, strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"x"}]}`))
+			if resp, err := http.DefaultClient.Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for waiting := 0; waiting < 25; <-tick.C {
+		r.Fleets(func(f *fleet.Fleet) { _, waiting = f.States() })
+	}
+	const body = `{"model":"m","messages":[{"role":"user","content":"soon, please"}]}`
+	began := time.Now()
+	resp, b, err := post(t, url+chatPath, body, "Prefer", "respond-async, wait=1")
+	back, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if err != nil || resp.StatusCode != 429 || back < 4 || back > 60 || time.Since(began) > 2*time.Second {
+		t.Errorf("%d after %v, come back in %q: %s", resp.StatusCode, time.Since(began), resp.Header.Get("Retry-After"), b)
+	}
+	wantError(t, b, "rate_limit_exceeded")
+}
+
+// The second model hears of the requests, and the client of nothing.
+func TestShadowOfModels(t *testing.T) {
+	url, _, second := named(t, roster.Alias{Serve: []roster.Share{{Model: "m0"}}, Shadow: roster.Share{Model: "m1", Percent: 50}})
+	second.be("500")
+	for i := range 8 {
+		resp, b := ask(t, url, i%2 == 0, "hello")
+		if resp.StatusCode != 200 || !strings.Contains(b, "whole") || !strings.HasPrefix(resp.Header.Get("Parley-Engine"), "e0; model=m0; why=") {
+			t.Errorf("%d %q %s", resp.StatusCode, resp.Header.Get("Parley-Engine"), b)
+		}
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for range 1000 {
+		if second.asked.Load() > 0 {
+			return
+		}
+		<-tick.C
+	}
+	t.Error("the shadow heard nothing")
+}
+
+// labels keeps what would become labels of metrics.
+type labels struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (l *labels) note(r *gateway.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[fmt.Sprintf("%q %q %q %q", r.Op, r.Engine, r.Model, r.Code)] = true
+}
+func (l *labels) First(r *gateway.Record, _ time.Duration) { l.note(r) }
+func (l *labels) Next(r *gateway.Record, _ time.Duration)  { l.note(r) }
+func (l *labels) End(r *gateway.Record)                    { l.note(r) }
+
+// A client names what it likes; only models that engines serve become labels.
+func TestNamesOfModelsAreNoLabels(t *testing.T) {
+	r := roster.New(fleet.Options{})
+	t.Cleanup(func() { _ = r.Close() })
+	for _, name := range []string{"e0", "e1"} {
+		r.Expect(name, "", nil).Serve(demo.Canned(demo.CannedOptions{Name: name, Model: "m", Words: 2}), "", nil)
+	}
+	if _, err := r.Models(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Alias(roster.Alias{Name: "smart", Serve: []roster.Share{{Model: "m"}}})
+	seen := &labels{seen: map[string]bool{}}
+	url := serve(t, gateway.Options{Catalog: r, Observer: seen})
+	names := []string{"m", "smart", "e0", "e1/m", ""}
+	for i := range 100 {
+		names = append(names, fmt.Sprint("m", i), fmt.Sprintf("e0/%d", i), strings.Repeat("x", i), fmt.Sprintf("smart\\u0000%d", i))
+	}
+	for _, name := range names {
+		if _, _, err := post(t, url+chatPath, `{"model":"`+name+`","messages":[{"role":"user","content":"x"}]}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	if len(seen.seen) > 5 {
+		t.Errorf("%d different labels: %v", len(seen.seen), seen.seen)
 	}
 }

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/parleyhq/parley/internal/balance"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 )
 
 // buffer is a request's body. It is an io.ReadCloser for a transport; Close
@@ -98,7 +101,10 @@ type head struct {
 	stream   bool
 	batch    bool   // it may wait until nobody else needs the engine
 	from, to int    // where model's value stands in the body, quotes included; 0, 0: nowhere
+	cacheKey string // the client's name for the conversation, if it gives one
 	prompt   [2]int // where messages, prompt or input stands
+	most     int    // tokens of an answer; 0 = it does not say
+	answers  int    // wanted; 0 = one
 	object   int    // after the opening brace
 	empty    bool
 }
@@ -182,6 +188,14 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 		}
 	case "messages", "prompt", "input":
 		h.prompt = [2]int{from, from + len(value)}
+	case "prompt_cache_key":
+		if value[0] == '"' { // the engine says what is wrong with others
+			h.cacheKey = string(value)
+		}
+	case "max_tokens", "max_completion_tokens": // of two, the engine chooses: the larger one is reserved
+		h.most = max(h.most, count(value))
+	case "n":
+		h.answers = count(value)
 	case "service_tier":
 		if value[0] != '"' && string(value) != "null" {
 			return about("service_tier", bad("service_tier must be a string"))
@@ -203,24 +217,108 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 	return nil
 }
 
+// count is a whole number that is not negative; 0 if it is something else, which
+// the engine will say.
+func count(value []byte) int {
+	n, err := strconv.Atoi(string(value))
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
+}
+
+// mostAnswers is what is believed of how many answers are wanted.
+const mostAnswers = 128
+
+// need is what the request may take. A token is about four bytes of the prompt
+// as it stands, and there are never more than the window holds.
+func (h *head) need(m lm.Model) Need {
+	n := Need{Prompt: (h.prompt[1] - h.prompt[0]) / 4, Most: h.most}
+	if m.Window > 0 {
+		n.Prompt, n.Most = min(n.Prompt, m.Window), min(n.Most, m.Window)
+	}
+	n.Most = min(n.Most, 1<<32) * min(max(h.answers, 1), mostAnswers)
+	return n
+}
+
 // ask is what the choice of an engine needs to know: the beginning of the
 // prompt, as it stands in the request. Of the conversation nothing else is known.
 func (h *head) ask(b []byte) balance.Ask {
 	var c balance.Chain
 	c.Write(b[h.prompt[0]:h.prompt[1]])
-	return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: h.batch}
+	return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: h.batch, Tokens: fleet.Tokens(c.Len(), h.most)}
+}
+
+// conversation names what the request is a turn of: as the client does, or by
+// what stays the same along it, all up to the first thing that the user says.
+func (h *head) conversation(b []byte) string {
+	if h.cacheKey != "" {
+		return h.cacheKey
+	}
+	var c balance.Chain
+	s := scanner{b: b[h.prompt[0]:h.prompt[1]]}
+	if !s.take('[') {
+		c.Write(s.b[:min(len(s.b), beginning)]) // a prompt that is a text
+		return strconv.FormatUint(c.Key(), 36)
+	}
+	for user := false; !user; s.take(',') {
+		s.space()
+		from := s.at
+		if !s.value(0) {
+			break
+		}
+		message := s.b[from:s.at]
+		c.Write(message)
+		user = role(message) == `"user"`
+		s.space()
+	}
+	return strconv.FormatUint(c.Key(), 36)
+}
+
+// beginning is how many bytes of a plain prompt tell it from others.
+const beginning = 512
+
+// role is a message's, with its quotes.
+func role(message []byte) string {
+	s := scanner{b: message}
+	for ok := s.take('{'); ok; ok = s.take(',') {
+		s.space()
+		key, is := s.str()
+		if s.space(); !is || !s.take(':') {
+			break
+		}
+		s.space()
+		from := s.at
+		if !s.value(0) {
+			break
+		}
+		if string(key) == `"role"` {
+			return string(s.b[from:s.at])
+		}
+		s.space()
+	}
+	return ""
 }
 
 // rewrite puts the engine's own model name into the body if it differs.
 func (h *head) rewrite(b *buffer, model string) *buffer {
-	if h.model == model && h.to > 0 {
+	out := h.named(b.Bytes(), model)
+	if &out[0] == &b.b[0] {
 		return b
+	}
+	b.free()
+	return &buffer{b: out}
+}
+
+// named is the body with the engine's own model name: the same one, or a copy.
+func (h *head) named(old []byte, model string) []byte {
+	if h.model == model && h.to > 0 {
+		return old
 	}
 	name, err := json.Marshal(model)
 	if err != nil {
-		return b
+		return old
 	}
-	old := b.Bytes()
 	out := make([]byte, 0, len(old)+len(name)+12)
 	if h.to > 0 {
 		out = append(append(append(out, old[:h.from]...), name...), old[h.to:]...)
@@ -231,8 +329,7 @@ func (h *head) rewrite(b *buffer, model string) *buffer {
 		}
 		out = append(out, old[h.object:]...)
 	}
-	b.free()
-	return &buffer{b: out}
+	return out
 }
 
 // scanner steps over JSON without reading it.

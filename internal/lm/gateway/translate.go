@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 	"strings"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/lm/fleet"
 	"github.com/parleyhq/parley/internal/pause"
 )
 
@@ -27,10 +30,10 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, rec *Record,
 		g.fail(w, rec, err)
 		return
 	}
-	req.Model, req.Batch = m.ID, rec.Batch
+	req.Model, req.Batch, req.Within = m.ID, rec.Batch, g.within(r.Header)
 	a := &answer{
 		g: g, rec: rec, chat: rec.Op == Chat, usage: in.StreamOptions.IncludeUsage,
-		engine: e, id: newID(rec.Op), created: time.Now().Unix(), model: m.ID,
+		engine: e, id: newID(rec.Op), created: time.Now().Unix(), model: m.ID, resume: m.Resume,
 	}
 	if in.Stream {
 		a.out = &sender{w: w, rc: http.NewResponseController(w), slow: g.o.Slow}
@@ -38,11 +41,12 @@ func (g *Gateway) translate(w http.ResponseWriter, r *http.Request, rec *Record,
 		return
 	}
 	res, err := g.whole(r.Context(), e, m, req, a)
+	rec.Usage = res.Usage
 	if note(w, rec, e); err != nil {
 		g.fail(w, rec, err)
 		return
 	}
-	rec.Status, rec.Usage = http.StatusOK, res.Usage
+	rec.Status = http.StatusOK
 	writeJSON(w, http.StatusOK, a.object(res))
 }
 
@@ -57,11 +61,14 @@ type answer struct {
 	id      string
 	created int64
 	model   string
+	resume  lm.Policy // of that model
 
 	text   strings.Builder // all so far, for a continuation
 	tokens []int32
+	pieces int // that text came in
 	last   time.Time
 	begun  bool
+	failed string // the engine whose answer is gone on with; "" = it is one engine's
 }
 
 // take gets every chunk of the engine.
@@ -71,12 +78,40 @@ func (a *answer) take(c lm.Chunk) error {
 		return nil
 	}
 	a.text.WriteString(c.Text)
-	a.rec.Engine = a.engine.Name() // of several, the one that has begun
+	a.pieces++
+	if a.rec.Engine = a.engine.Name(); a.rec.Pieces == 0 { // of several, the one that has begun
+		a.settle()
+	}
 	a.observe()
 	if a.out == nil {
 		return nil
 	}
+	if err := a.tell(); err != nil {
+		return err
+	}
 	return a.event(&c.Text, "")
+}
+
+// settle takes the model down that answers, where another one was to.
+func (a *answer) settle() {
+	if t, ok := a.engine.(*fleet.Turn); ok {
+		if l := t.Route(); l != nil {
+			a.rec.Model, a.model, a.resume = l.Model.ID, l.Model.ID, t.Model().Resume
+		}
+	}
+}
+
+// tell says in a comment that another engine goes on, or the same one anew.
+func (a *answer) tell() error {
+	if !a.begun {
+		a.failed = "" // there is no seam
+	}
+	if a.failed == "" {
+		return nil
+	}
+	msg := fmt.Sprintf(": the engine %q failed, %q goes on\n\n", a.failed, a.rec.Engine)
+	a.failed = ""
+	return a.out.send([]byte(msg))
 }
 
 func (a *answer) observe() {
@@ -94,34 +129,50 @@ func (a *answer) observe() {
 	a.last = now
 }
 
+// mostResumes bounds what an answer may cost whose engines all die after a word.
+const mostResumes = 50
+
 // whole runs the answer to its end, over the engine's deaths if there are any.
-func (g *Gateway) whole(ctx context.Context, e lm.Engine, m lm.Model, req lm.Request, a *answer) (lm.Result, error) {
-	first, prompt := req, 0
+func (g *Gateway) whole(ctx context.Context, e lm.Engine, m lm.Model, first lm.Request, a *answer) (res lm.Result, err error) {
+	prompt := 0
 	for attempt := 1; ; attempt++ {
+		req, over, ok := a.onward(first, a.resume)
 		had := a.had()
-		res, err := e.Generate(ctx, req, a.take)
+		switch {
+		case over:
+			res.Finish, res.Model = lm.FinishLength, cmp.Or(res.Model, m.ID)
+			return res, nil
+		case !ok:
+			return res, cmp.Or(err, error(fault.New(fault.Unsupported, "the engine %q can't continue this answer by %q", e.Name(), a.resume)))
+		case req.Prefix != nil:
+			a.rec.Resume++
+			a.rec.By, a.failed = a.resume, cmp.Or(a.failed, a.rec.Engine)
+			g.o.Log.Info("answer continued after its engine failed", "engine", a.rec.Engine, "model", m.ID, "policy", a.resume, "attempt", attempt, "error", err)
+		}
+		so := a.text.Len()
+		res, err = e.Generate(ctx, req, a.take)
+		if a.text.Len() > so && a.rec.Resume < mostResumes {
+			attempt = 0 // it comes on: those that bring nothing count
+		}
 		if req.Prefix != nil && res.Usage.Completion > 0 {
 			res.Usage.Completion += had // the engine counts its own part
 		}
-		if prompt == 0 {
-			prompt = res.Usage.Prompt // a continued prompt would hold the answer so far
+		switch {
+		case prompt > 0:
+		case req.Prefix != nil:
+			prompt = max(res.Usage.Prompt-had, 0) // it holds the answer so far
+		default:
+			prompt = res.Usage.Prompt
 		}
 		res.Usage.Prompt = prompt
-		if err == nil || attempt >= g.o.Attempts || !fault.Is(err, fault.Unavailable) || ctx.Err() != nil {
+		res.Usage.Cached = min(res.Usage.Cached, prompt)
+		passing := fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
+		if err == nil || attempt >= g.o.Attempts || !passing || ctx.Err() != nil {
 			return res, err
 		}
-		next, over, ok := a.onward(first, m.Resume)
-		if over {
-			return lm.Result{Finish: lm.FinishLength, Model: res.Model, Usage: res.Usage}, nil
-		}
-		if !ok || !g.revived(ctx, e) {
+		if _, over, ok := a.onward(first, a.resume); ok && !over && !g.revived(ctx, e) {
 			return res, err
 		}
-		if a.text.Len() > 0 {
-			a.rec.Resume++
-			g.o.Log.Info("answer continued after its engine failed", "engine", e.Name(), "model", m.ID, "policy", m.Resume, "attempt", attempt+1, "error", err)
-		}
-		req = next
 	}
 }
 
@@ -153,7 +204,7 @@ func (a *answer) had() int {
 	if len(a.tokens) > 0 {
 		return len(a.tokens)
 	}
-	return a.rec.Pieces
+	return a.pieces
 }
 
 // revived waits until the engine can take a request again.

@@ -36,6 +36,9 @@ type chunk struct {
 func streamed(t *testing.T, body string) (text, finish string, usage []int, done bool) {
 	t.Helper()
 	for ev := range strings.SplitSeq(strings.TrimSuffix(body, "\n\n"), "\n\n") {
+		if strings.HasPrefix(ev, ":") {
+			continue
+		}
 		data, ok := strings.CutPrefix(ev, "data: ")
 		if !ok {
 			t.Fatalf("event %q", ev)
@@ -225,7 +228,8 @@ func TestEngineDies(t *testing.T) {
 		{"half a character", demo.CannedOptions{Answer: func(lm.Request) string { return strings.Repeat("é猫 ", 10) }}, demo.Fault{Kind: demo.Cut, After: 3, Times: 3}, ``, true},
 		{"restart", demo.CannedOptions{Resume: lm.Restart}, demo.Fault{Kind: demo.Cut, After: 5, Times: 1}, ``, false},
 		{"fail", demo.CannedOptions{Resume: lm.Fail}, demo.Fault{Kind: demo.Cut, After: 5, Times: 1}, ``, false},
-		{"again and again", demo.CannedOptions{}, demo.Fault{Kind: demo.Cut, After: 5}, ``, false},
+		{"again and again", demo.CannedOptions{}, demo.Fault{Kind: demo.Cut, After: 5}, ``, true},
+		{"after every word", demo.CannedOptions{Answer: func(lm.Request) string { return strings.Repeat("word ", 100) }}, demo.Fault{Kind: demo.Cut, After: 1}, ``, false},
 		{"prefill of a schema", demo.CannedOptions{NoTokens: true, Schema: true}, demo.Fault{Kind: demo.Cut, After: 5, Times: 1}, `"response_format":{"type":"json_object"},`, false},
 		{"busy in the middle", demo.CannedOptions{}, demo.Fault{Kind: demo.Refuse, After: 5, Times: 1}, ``, false},
 	} {

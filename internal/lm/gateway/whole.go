@@ -19,8 +19,8 @@ type Answer struct {
 
 // Whole answers a request of the batch lane, without HTTP around it. It must not
 // be one for a stream.
-func (g *Gateway) Whole(ctx context.Context, op Op, body []byte) (a Answer) {
-	rec := &Record{Op: op, Start: time.Now(), Batch: true}
+func (g *Gateway) Whole(ctx context.Context, user string, op Op, body []byte) (a Answer) {
+	rec := &Record{Op: op, User: user, Start: time.Now(), Batch: true}
 	w := &kept{header: http.Header{}}
 	defer func() {
 		if p := recover(); p != nil {

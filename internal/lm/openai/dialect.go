@@ -23,17 +23,20 @@ const (
 	VLLM        Dialect = "vllm"         // vLLM's server
 	LlamaServer Dialect = "llama-server" // llama.cpp's server
 	Ollama      Dialect = "ollama"
+	TGI         Dialect = "tgi"       // Hugging Face's Text Generation Inference
+	Anthropic   Dialect = "anthropic" // api.anthropic.com, its OpenAI-compatible address
 )
 
-// traits are what the driver has to know about a dialect.
+// traits are what the driver has to know about a dialect, beside its row of
+// Continuations.
 type traits struct {
-	resume   lm.Policy
 	prefill  prefill
 	maxField string // name of max_tokens
 	usage    bool   // takes stream_options.include_usage
 	sampling bool   // takes top_k, min_p and a repetition penalty
 	repeat   string // name of repeat_penalty
 	grammar  string // name of a GBNF grammar; "" = none
+	freeform bool   // ignores a schema without a word
 	health   string // path of a cheap check; "" = list the models
 	ask      func(context.Context, *Engine, []lm.Model)
 	count    func(context.Context, *Engine, lm.Request) (int, error)
@@ -45,43 +48,35 @@ type prefill int
 const (
 	noPrefill       prefill = iota
 	trailingMessage         // a trailing assistant message is continued
+	checkedMessage          // ... if the model's template lets it be
 	continueFlags           // ... with continue_final_message and without a generation prompt
-	renderedPrompt          // the server renders its template; we put the answer behind it
+	renderedPrompt          // the server renders its template, and goes on from the raw prompt
 )
 
 func dialects() map[Dialect]traits {
 	return map[Dialect]traits{
-		Generic: {resume: lm.Restart, maxField: "max_tokens", usage: true, sampling: true, repeat: "repeat_penalty"},
-		OpenAI:  {resume: lm.Restart, maxField: "max_completion_tokens", usage: true},
-		Azure:   {resume: lm.Restart, maxField: "max_completion_tokens", usage: true},
+		Generic:   {maxField: "max_tokens", usage: true, sampling: true, repeat: "repeat_penalty"},
+		OpenAI:    {maxField: "max_completion_tokens", usage: true},
+		Azure:     {maxField: "max_completion_tokens", usage: true},
+		Anthropic: {maxField: "max_tokens", usage: true, freeform: true},
 		VLLM: {
-			resume: lm.Prefill, prefill: continueFlags, maxField: "max_tokens", usage: true, sampling: true,
+			prefill: continueFlags, maxField: "max_tokens", usage: true, sampling: true,
 			repeat: "repetition_penalty", health: "health", count: countVLLM,
 		},
+		TGI: {prefill: trailingMessage, maxField: "max_tokens", usage: true, health: "health"},
 		LlamaServer: {
-			// It continues a trailing assistant message too, but recent versions
-			// send that message back first and others do not.
-			resume: lm.Prefill, prefill: renderedPrompt, maxField: "max_tokens", usage: true, sampling: true,
+			prefill: renderedPrompt, maxField: "max_tokens", usage: true, sampling: true,
 			repeat: "repeat_penalty", grammar: "grammar", health: "health", ask: askLlamaServer, count: countLlamaServer,
 		},
 		Ollama: {
-			resume: lm.Prefill, prefill: trailingMessage, maxField: "max_tokens", usage: true,
+			prefill: checkedMessage, maxField: "max_tokens", usage: true,
 			health: "api/version", ask: askOllama,
 		},
 	}
 }
 
-// prefills is how this engine continues; a policy given in Options counts more
-// than the dialect's.
-func (e *Engine) prefills() prefill {
-	if e.o.Resume == lm.Prefill && e.d.prefill == noPrefill {
-		return trailingMessage
-	}
-	if e.o.Resume != lm.Prefill {
-		return noPrefill
-	}
-	return e.d.prefill
-}
+// mostSlots is what may be configured, too.
+const mostSlots = 4096
 
 // askLlamaServer fills in window, slots and what the model reads.
 func askLlamaServer(ctx context.Context, e *Engine, all []lm.Model) {
@@ -89,9 +84,9 @@ func askLlamaServer(ctx context.Context, e *Engine, all []lm.Model) {
 		Modalities struct {
 			Vision bool `json:"vision"`
 		} `json:"modalities"`
-		Slots    int `json:"total_slots"`
+		Slots    count `json:"total_slots"`
 		Defaults struct {
-			Window int `json:"n_ctx"`
+			Window count `json:"n_ctx"`
 		} `json:"default_generation_settings"`
 	}
 	if err := e.get(ctx, e.root.JoinPath("props"), &p); err != nil {
@@ -100,9 +95,11 @@ func askLlamaServer(ctx context.Context, e *Engine, all []lm.Model) {
 	}
 	for i := range all {
 		if p.Defaults.Window > 0 {
-			all[i].Window = p.Defaults.Window // of one slot, not of the training
+			all[i].Window = int(p.Defaults.Window) // of one slot, not of the training
 		}
-		all[i].Slots = p.Slots
+		if p.Slots <= mostSlots {
+			all[i].Slots = int(p.Slots)
+		}
 		all[i].Vision = all[i].Vision || p.Modalities.Vision
 	}
 }
@@ -124,7 +121,7 @@ func askOllama(ctx context.Context, e *Engine, all []lm.Model) {
 		}
 		all[i].Vision = all[i].Vision || slices.Contains(show.Can, "vision")
 		for k, v := range show.Info {
-			if n, ok := v.(float64); ok && strings.HasSuffix(k, ".context_length") {
+			if n, ok := v.(float64); ok && n > 0 && n <= mostCount && strings.HasSuffix(k, ".context_length") {
 				all[i].Window = int(n)
 			}
 		}
@@ -148,25 +145,15 @@ func atoi(s string, otherwise int) int {
 	return n
 }
 
-// render asks llama-server for the prompt that its template makes.
-func (e *Engine) render(ctx context.Context, r lm.Request) (string, error) {
-	msgs, err := messages(r)
-	if err != nil {
-		return "", err
-	}
-	var t struct {
-		Prompt string `json:"prompt"`
-	}
-	err = e.post(ctx, e.root.JoinPath("apply-template"), map[string]any{"messages": msgs}, &t)
-	return t.Prompt, err
-}
-
 // countLlamaServer renders the template and counts its tokens.
 func countLlamaServer(ctx context.Context, e *Engine, r lm.Request) (int, error) {
 	prompt := r.Prompt
 	if len(r.Messages) > 0 {
-		var err error
-		if prompt, err = e.render(ctx, r); err != nil {
+		msgs, err := messages(r)
+		if err != nil {
+			return 0, err
+		}
+		if prompt, err = e.render(ctx, msgs); err != nil {
 			return 0, err
 		}
 	}
@@ -194,12 +181,12 @@ func countVLLM(ctx context.Context, e *Engine, r lm.Request) (int, error) {
 		body["prompt"] = r.Prompt
 	}
 	var t struct {
-		Count int `json:"count"`
+		Count count `json:"count"`
 	}
 	if err := e.post(ctx, e.root.JoinPath("tokenize"), body, &t); err != nil {
 		return 0, err
 	}
-	return t.Count, nil
+	return int(t.Count), nil
 }
 
 // Count asks the servers that can tell.
@@ -210,7 +197,7 @@ func (e *Engine) Count(ctx context.Context, r lm.Request) (int, error) {
 	return e.d.count(ctx, e, r)
 }
 
-// Detect asks the server which dialect it speaks, by three short questions at
+// Detect asks the server which dialect it speaks, by four short questions at
 // most. Options may be the zero value but for BaseURL; a Key is sent if there
 // is one. A server that answers but can't be told is Generic; one that does
 // not answer is Unavailable.
@@ -250,6 +237,12 @@ func Detect(ctx context.Context, o Options) (Dialect, error) {
 	if e.get(ctx, e.root.JoinPath("version"), &v) == nil && v.Version != "" {
 		return VLLM, nil
 	}
+	var info struct {
+		Router string `json:"router"`
+	}
+	if e.get(ctx, e.root.JoinPath("info"), &info) == nil && strings.HasPrefix(info.Router, "text-generation") {
+		return TGI, nil
+	}
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return "", err
 	}
@@ -262,6 +255,8 @@ func byHost(u *url.URL) Dialect {
 		return OpenAI
 	case strings.HasSuffix(host, ".openai.azure.com"), strings.HasSuffix(host, ".cognitiveservices.azure.com"):
 		return Azure
+	case host == "api.anthropic.com":
+		return Anthropic
 	}
 	return ""
 }

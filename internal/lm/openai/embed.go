@@ -42,7 +42,8 @@ func (e *Engine) Embed(ctx context.Context, model string, inputs []string) ([][]
 	if slices.ContainsFunc(vec, func(v []float32) bool { return len(v) == 0 }) {
 		return nil, lm.Usage{}, fault.New(fault.Unavailable, "the engine %q left embeddings out", e.o.Name)
 	}
-	return vec, lm.Usage{Prompt: out.Usage.Prompt, Cached: out.Usage.Details.Cached}, nil
+	u := out.Usage.counts()
+	return vec, lm.Usage{Prompt: u.Prompt, Cached: u.Cached}, nil
 }
 
 // noEmbeddings turns "no such address" into Unsupported: servers without

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -127,6 +127,9 @@ func (e *Engine) extras(q *request, p lm.Params) error {
 	if p.RepeatPenalty != nil {
 		q.further[e.d.repeat] = *p.RepeatPenalty
 	}
+	if p.Constrained() && e.d.freeform {
+		return fault.New(fault.Unsupported, "the engine %q keeps to no schema: it would ignore it without a word", e.o.Name)
+	}
 	if len(p.Schema) > 0 {
 		if !json.Valid(p.Schema) {
 			return fault.New(fault.Invalid, "the schema is not valid JSON")
@@ -141,42 +144,6 @@ func (e *Engine) extras(q *request, p lm.Params) error {
 		}
 		q.further[e.d.grammar] = p.Grammar
 	}
-	return nil
-}
-
-// prefix makes the server continue the answer so far.
-func (e *Engine) prefix(q *request, r lm.Request) error {
-	if r.Prefix == nil {
-		return nil
-	}
-	how := e.prefills()
-	if r.Prefix.Policy != lm.Prefill || how == noPrefill {
-		return fault.New(fault.Unsupported, "the engine %q can't continue an answer by %q", e.o.Name, r.Prefix.Policy)
-	}
-	if r.Params.Constrained() {
-		return fault.New(fault.Unsupported, "an answer that follows a grammar or schema can't be continued by its text")
-	}
-	if r.Prefix.Text == "" {
-		return nil // nothing was shown: a new answer is its continuation
-	}
-	q.Messages = append(q.Messages, lm.Message{Role: lm.Assistant, Text: r.Prefix.Text})
-	if how == continueFlags {
-		yes, no := true, false
-		q.Continue, q.AddPrompt = &yes, &no
-	}
-	return nil
-}
-
-// rawPrompt continues by the prompt's own end: any server can do that.
-func (e *Engine) rawPrompt(q *request, r lm.Request) error {
-	prompt := r.Prompt
-	if r.Prefix != nil {
-		if r.Prefix.Policy != lm.Prefill || e.prefills() == noPrefill {
-			return fault.New(fault.Unsupported, "the engine %q can't continue an answer by %q", e.o.Name, r.Prefix.Policy)
-		}
-		prompt += r.Prefix.Text
-	}
-	q.Prompt = &prompt
 	return nil
 }
 
@@ -198,7 +165,8 @@ func (e *Engine) Generate(ctx context.Context, r lm.Request, emit func(lm.Chunk)
 	if err := pathSafe(model); err != nil {
 		return lm.Result{}, err
 	}
-	if r, err = e.rendered(ctx, r); err != nil {
+	asked := r
+	if r, err = e.ready(ctx, model, r); err != nil {
 		return lm.Result{}, err
 	}
 	q, op, err := e.compose(model, r)
@@ -215,36 +183,16 @@ func (e *Engine) Generate(ctx context.Context, r lm.Request, emit func(lm.Chunk)
 	if resp.StatusCode/100 != 2 {
 		return lm.Result{Model: model}, e.refused(resp)
 	}
-	s := &stream{e: e, emit: emit, stop: stopFilter{stops: r.Params.Stop}, echo: echoFilter{of: e.mayEcho(r)}, res: lm.Result{Model: model}}
+	s := &stream{
+		e: e, emit: emit, echo: echoFilter{of: e.mayEcho(r)}, space: spaceFilter{of: maySpace(asked)}, stop: stopFilter{stops: r.Params.Stop},
+		res: lm.Result{Model: model},
+	}
+	if asked.Prefix != nil {
+		s.seam = asked.Prefix.Text != ""
+		s.stop.after(asked.Prefix.Text)
+	}
 	err = s.read(ctx, &patient{r: resp.Body, t: limit, d: e.o.Stall})
 	return s.res, err
-}
-
-// rendered turns a continuation into a raw prompt for servers that render.
-func (e *Engine) rendered(ctx context.Context, r lm.Request) (lm.Request, error) {
-	if r.Prefix == nil || r.Prefix.Text == "" || len(r.Messages) == 0 || e.prefills() != renderedPrompt {
-		return r, nil
-	}
-	if slices.ContainsFunc(r.Messages, func(m lm.Message) bool { return len(m.Pictures) > 0 }) {
-		return r, nil // a prompt is a text: a trailing message has to do
-	}
-	prompt, err := e.render(ctx, r)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		return r, nil // a version before that address: a trailing message will do
-	case err != nil:
-		return r, err
-	}
-	r.Messages, r.Prompt = nil, prompt
-	return r, nil
-}
-
-// mayEcho is the text that a server might send back before it continues.
-func (e *Engine) mayEcho(r lm.Request) string {
-	if r.Prefix == nil || len(r.Messages) == 0 || e.prefills() == continueFlags {
-		return ""
-	}
-	return r.Prefix.Text
 }
 
 // watch ends the answer if nothing comes for too long, whatever the transport.
@@ -276,7 +224,8 @@ type part struct {
 		Finish *string `json:"finish_reason"`
 		Delta  struct {
 			Content   *string         `json:"content"`
-			ToolCalls json.RawMessage `json:"tool_calls"`
+			Reasoning json.RawMessage `json:"reasoning_content"`
+			Thinking  json.RawMessage `json:"reasoning"`
 		} `json:"delta"`
 	} `json:"choices"`
 	Usage *usage          `json:"usage"`
@@ -284,22 +233,56 @@ type part struct {
 }
 
 type usage struct {
-	Prompt     int `json:"prompt_tokens"`
-	Completion int `json:"completion_tokens"`
+	Prompt     count `json:"prompt_tokens"`
+	Completion count `json:"completion_tokens"`
 	Details    struct {
-		Cached int `json:"cached_tokens"`
+		Cached count `json:"cached_tokens"`
 	} `json:"prompt_tokens_details"`
+}
+
+// UnmarshalJSON takes what it can read.
+func (u *usage) UnmarshalJSON(b []byte) error {
+	type plain usage
+	_ = json.Unmarshal(b, (*plain)(u))
+	return nil
+}
+
+func (u *usage) counts() lm.Usage {
+	return lm.Usage{Prompt: int(u.Prompt), Completion: int(u.Completion), Cached: int(min(u.Details.Cached, u.Prompt))}
+}
+
+// count is what a server says that it counted. What can't be true counts as
+// nothing: it is no reason to lose an answer.
+type count int
+
+// mostCount is far above any prompt, window or answer.
+const mostCount = 1 << 30
+
+// UnmarshalJSON takes whatever is there.
+func (c *count) UnmarshalJSON(b []byte) error {
+	n, err := strconv.Atoi(string(b))
+	if err != nil || n < 0 || n > mostCount {
+		n = 0
+	}
+	*c = count(n)
+	return nil
 }
 
 // stream is an answer on its way.
 type stream struct {
 	e     *Engine
 	emit  func(lm.Chunk) error
-	stop  stopFilter
 	echo  echoFilter
+	space spaceFilter
+	stop  stopFilter
+	seam  bool // it continues an answer
 	res   lm.Result
-	bytes int
+	bytes int // of text
+	idle  int // of events since the last text
 }
+
+// muteLimit leaves room for a long thought, whose text is none of the answer's.
+const muteLimit = 256 << 20
 
 // errDone ends reading where no more is wanted.
 var errDone = errors.New("done")
@@ -342,6 +325,9 @@ func (s *stream) event(data []byte) error {
 		}
 		return errDone
 	}
+	if s.idle += len(data); s.idle > muteLimit {
+		return fault.New(fault.Unavailable, "the engine %q floods the answer with events that say nothing", s.e.o.Name)
+	}
 	var p part
 	if err := json.Unmarshal(data, &p); err != nil {
 		return fault.Wrap(err, fault.Unavailable, "the engine %q sent something that is not JSON in its answer", s.e.o.Name)
@@ -353,11 +339,14 @@ func (s *stream) event(data []byte) error {
 		s.res.Model = p.Model
 	}
 	if p.Usage != nil {
-		s.res.Usage = lm.Usage{Prompt: p.Usage.Prompt, Completion: p.Usage.Completion, Cached: p.Usage.Details.Cached}
+		s.res.Usage = p.Usage.counts()
 	}
 	for _, c := range p.Choices {
 		if c.Index != 0 {
 			continue
+		}
+		if s.seam && (said(c.Delta.Reasoning) || said(c.Delta.Thinking)) {
+			return fault.New(fault.Unsupported, "the engine %q thinks anew instead of continuing an answer", s.e.o.Name)
 		}
 		text := c.Text
 		if c.Delta.Content != nil {
@@ -374,6 +363,9 @@ func (s *stream) event(data []byte) error {
 	}
 	return nil
 }
+
+// said reports whether a field holds a text.
+func said(raw json.RawMessage) bool { return len(raw) > 2 && raw[0] == '"' }
 
 // failed reads an error in the middle of a stream. Its code may be a status.
 func (s *stream) failed(data []byte) error {
@@ -395,7 +387,8 @@ func (s *stream) show(text string) error {
 	if s.bytes += len(text); s.bytes > s.e.o.Answer {
 		return fault.New(fault.Unavailable, "the engine %q flooded the answer: more than %d bytes", s.e.o.Name, s.e.o.Answer)
 	}
-	out, hit := s.stop.next(s.echo.next(text))
+	s.idle = 0
+	out, hit := s.stop.next(s.space.next(s.echo.next(text)))
 	if out != "" {
 		if err := s.emit(lm.Chunk{Text: out}); err != nil {
 			return emitError{err}
@@ -410,7 +403,7 @@ func (s *stream) show(text string) error {
 
 // end shows what was held back for a stop string that did not come.
 func (s *stream) end() error {
-	out, hit := s.stop.next(s.echo.held)
+	out, hit := s.stop.next(s.space.next(s.echo.held))
 	s.echo.held = ""
 	if out += s.stop.rest(); out != "" {
 		if err := s.emit(lm.Chunk{Text: out}); err != nil {
@@ -438,80 +431,6 @@ func finish(s string) lm.Finish {
 		return lm.FinishFiltered
 	}
 	return lm.FinishStop
-}
-
-// echoFilter leaves out the answer so far if the server sends it back before it
-// goes on. Very short ones pass: a real continuation may look like them.
-type echoFilter struct {
-	of   string
-	held string // what came so far and is the beginning of of
-}
-
-const echoLeast = 16
-
-func (f *echoFilter) next(text string) string {
-	if len(f.of) < echoLeast {
-		return text
-	}
-	all := f.held + text
-	switch {
-	case strings.HasPrefix(all, f.of):
-		text = all[len(f.of):]
-	case strings.HasPrefix(f.of, all):
-		f.held = all
-		return ""
-	default:
-		text = all
-	}
-	f.of, f.held = "", ""
-	return text
-}
-
-// stopFilter keeps stop strings out of the text, also of servers that do not
-// know them or send their first half.
-type stopFilter struct {
-	stops []string
-	held  string
-	over  bool
-}
-
-// next returns what may be shown after text came, and whether a stop string
-// ended the answer.
-func (f *stopFilter) next(text string) (string, bool) {
-	if len(f.stops) == 0 {
-		return text, false
-	}
-	all := f.held + text
-	at := -1
-	for _, s := range f.stops {
-		if i := strings.Index(all, s); s != "" && i >= 0 && (at < 0 || i < at) {
-			at = i
-		}
-	}
-	if at >= 0 {
-		f.held, f.over = "", true
-		return all[:at], true
-	}
-	hold := 0
-	for _, s := range f.stops {
-		for k := min(len(s)-1, len(all)); k > hold; k-- {
-			if strings.HasSuffix(all, s[:k]) {
-				hold = k
-				break
-			}
-		}
-	}
-	// Whole code points: a held-back part never begins inside one, as both
-	// strings are valid UTF-8.
-	f.held = all[len(all)-hold:]
-	return all[:len(all)-hold], false
-}
-
-func (f *stopFilter) rest() string {
-	if f.over {
-		return ""
-	}
-	return f.held
 }
 
 // pathSafe refuses model names that would change the address they go into.

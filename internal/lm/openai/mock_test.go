@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +26,25 @@ type mock struct {
 	engine  *demo.Engine
 	model   string
 	window  int
+	closes  bool // its template closes a last assistant message and begins another
+	thinks  bool // its generation prompt opens a thought
+}
+
+// template is the prompt for messages. Only its end matters here.
+func (m *mock) template(ctx context.Context, all []lm.Message) string {
+	text := ""
+	if n := len(all); n > 0 && all[n-1].Role == lm.Assistant && !m.closes {
+		text, all = all[n-1].Text, all[:n-1]
+	}
+	n, _ := m.engine.Count(ctx, lm.Request{Messages: all})
+	prompt := strings.Repeat("t ", n)
+	switch {
+	case text != "":
+		return prompt + text
+	case m.thinks:
+		return prompt + "<think>\n"
+	}
+	return prompt
 }
 
 func newMock(t *testing.T, d Dialect) (*mock, *httptest.Server) {
@@ -65,8 +85,7 @@ func (m *mock) native(mux *http.ServeMux) {
 		mux.HandleFunc("POST /apply-template", func(w http.ResponseWriter, r *http.Request) {
 			var in struct{ Messages []lm.Message }
 			m.read(r, &in)
-			n, _ := m.engine.Count(r.Context(), lm.Request{Messages: in.Messages})
-			reply(w, 200, map[string]string{"prompt": strings.Repeat("t ", n)})
+			reply(w, 200, map[string]string{"prompt": m.template(r.Context(), in.Messages)})
 		})
 		mux.HandleFunc("POST /tokenize", func(w http.ResponseWriter, r *http.Request) {
 			var in struct{ Content string }
@@ -81,6 +100,11 @@ func (m *mock) native(mux *http.ServeMux) {
 			m.read(r, &in)
 			n, _ := m.engine.Count(r.Context(), lm.Request{Messages: in.Messages})
 			reply(w, 200, map[string]any{"count": n, "max_model_len": m.window})
+		})
+	case TGI:
+		mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+		mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) {
+			reply(w, 200, map[string]any{"model_id": m.model, "router": "text-generation-router", "version": "3.3.4"})
 		})
 	case Ollama:
 		mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"version": "0.12.0"}) })
@@ -140,7 +164,7 @@ type mockRequest struct {
 	Messages  []json.RawMessage `json:"messages"`
 	Prompt    string            `json:"prompt"`
 	Stream    bool              `json:"stream"`
-	Options   struct{ IncludeUsage bool }
+	Render    bool              `json:"_debug_render_only"`
 	StreamOpt struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -184,8 +208,8 @@ func (m *mock) request(in mockRequest) lm.Request {
 	n := len(q.Messages)
 	continues := false
 	switch m.dialect {
-	case LlamaServer, Ollama:
-		continues = n > 0 && q.Messages[n-1].Role == lm.Assistant
+	case LlamaServer, Ollama, TGI, Anthropic:
+		continues = !m.closes && n > 0 && q.Messages[n-1].Role == lm.Assistant
 	case VLLM: // without both it closes the assistant's turn and begins a new one
 		continues = in.Continue && in.AddPrompt != nil && !*in.AddPrompt
 	}
@@ -194,7 +218,7 @@ func (m *mock) request(in mockRequest) lm.Request {
 		q.Messages = q.Messages[:n-1]
 	}
 	// A raw prompt goes on where it ends.
-	if i := strings.Index(q.Prompt, "w0 "); i > 0 {
+	if i := strings.Index(q.Prompt, "w0"); i > 0 {
 		q.Prefix = &lm.Prefix{Text: q.Prompt[i:], Policy: lm.Prefill}
 		q.Prompt = q.Prompt[:i]
 	}
@@ -206,6 +230,16 @@ func (m *mock) complete(chat bool) http.HandlerFunc {
 		var in mockRequest
 		body := m.read(r, &in)
 		if m.refuses(w, in, body) {
+			return
+		}
+		if in.Render && m.dialect == Ollama {
+			var all []lm.Message
+			for _, raw := range in.Messages {
+				var msg lm.Message
+				_ = json.Unmarshal(raw, &msg)
+				all = append(all, msg)
+			}
+			reply(w, 200, map[string]any{"_debug_info": map[string]string{"rendered_template": m.template(r.Context(), all)}})
 			return
 		}
 		q := m.request(in)
@@ -282,7 +316,11 @@ func (m *mock) refuses(w http.ResponseWriter, in mockRequest, body []byte) bool 
 			}
 		}
 	}
-	if in.Model != m.model && m.dialect != LlamaServer {
+	if n := len(in.Messages); m.dialect == Anthropic && n > 0 && strings.Contains(string(in.Messages[n-1]), `"assistant"`) {
+		m.fail(w, 400, "This model does not support assistant message prefill. The conversation must end with a user message.", "invalid_request_error", "")
+		return true
+	}
+	if in.Model != m.model && m.dialect != LlamaServer && m.dialect != TGI {
 		m.fail(w, 404, fmt.Sprintf("The model `%s` does not exist", in.Model), "invalid_request_error", "model_not_found")
 		return true
 	}

@@ -1,6 +1,7 @@
 // Package openai is the driver for servers that speak OpenAI's HTTP API:
 // OpenAI and Azure OpenAI themselves, vLLM, llama-server, Ollama and whatever
-// else is compatible. What differs between them is in dialect.go. The package
+// else is compatible. What differs between them is in dialect.go, and what they
+// do with an answer that was cut in table.go. The package
 // also says to the gateway how to hand a client's request through untouched.
 // It knows nothing of conversations.
 package openai
@@ -93,7 +94,7 @@ func New(o Options) (*Engine, error) {
 		return nil, fault.New(fault.Invalid, "the engine %q needs the name of its Azure deployment as model", o.Name)
 	}
 	if o.Resume == "" {
-		o.Resume = d.resume
+		o.Resume = continuation(o.Dialect).Chat
 	}
 	setDefaults(&o)
 	e := &Engine{o: o, d: d, root: &url.URL{Scheme: u.Scheme, Host: u.Host}, base: u}
@@ -224,7 +225,7 @@ func (e *Engine) askModels(ctx context.Context) ([]lm.Model, error) {
 		}
 		for _, m := range list.Data {
 			if m.ID != "" {
-				all = append(all, lm.Model{ID: m.ID, Window: max(m.Window, m.Meta.Train), Vision: m.sees()})
+				all = append(all, lm.Model{ID: m.ID, Window: int(max(m.Window, m.Meta.Train)), Vision: m.sees()})
 			}
 		}
 		if len(all) == 0 {
@@ -262,9 +263,9 @@ type modelList struct {
 type listedModel struct {
 	ID     string `json:"id"`
 	Owner  string `json:"owned_by"`
-	Window int    `json:"max_model_len"`
+	Window count  `json:"max_model_len"`
 	Meta   struct {
-		Train int `json:"n_ctx_train"`
+		Train count `json:"n_ctx_train"`
 	} `json:"meta"`
 	// What some services tell beyond OpenAI's API, in forms of their own.
 	Capabilities json.RawMessage `json:"capabilities"` // Mistral: {"vision":true}

@@ -23,7 +23,8 @@ import (
 
 // Against simulated servers, see mock.
 func TestDialectsKeepTheContract(t *testing.T) {
-	for _, d := range []Dialect{OpenAI, Azure, VLLM, LlamaServer, Ollama} {
+	for _, row := range Continuations() {
+		d := row.Dialect
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			o := lmtest.Options{
@@ -35,10 +36,10 @@ func TestDialectsKeepTheContract(t *testing.T) {
 					}
 					return e
 				},
-				Deterministic: true, BatchEqual: true, Usage: true, Embeddings: true, RawPrompt: true, Schema: true,
-				KnowsModels: d != LlamaServer, Count: d == LlamaServer || d == VLLM, TooLong: demo.Words(4000),
+				Deterministic: true, BatchEqual: true, Usage: true, Embeddings: true, RawPrompt: true, Schema: d != Anthropic,
+				KnowsModels: d != LlamaServer && d != TGI, Count: d == LlamaServer || d == VLLM, TooLong: demo.Words(4000),
 			}
-			if d == VLLM || d == LlamaServer || d == Ollama {
+			if row.Chat == lm.Prefill {
 				o.Resume = []lm.Policy{lm.Prefill}
 				o.Equal = o.Resume
 			}
@@ -71,7 +72,7 @@ func TestRealServer(t *testing.T) {
 }
 
 func TestDetect(t *testing.T) {
-	for _, d := range []Dialect{VLLM, LlamaServer, Ollama, Generic} {
+	for _, d := range []Dialect{VLLM, LlamaServer, Ollama, TGI, Generic} {
 		_, srv := newMock(t, d)
 		for _, base := range []string{srv.URL, srv.URL + "/", srv.URL + "/v1"} {
 			got, err := Detect(t.Context(), Options{BaseURL: base})
@@ -80,7 +81,7 @@ func TestDetect(t *testing.T) {
 			}
 		}
 	}
-	for base, want := range map[string]Dialect{"https://api.openai.com/v1": OpenAI, "https://x.openai.azure.com": Azure} {
+	for base, want := range map[string]Dialect{"https://api.openai.com/v1": OpenAI, "https://x.openai.azure.com": Azure, "https://api.anthropic.com/v1": Anthropic} {
 		if got, err := Detect(t.Context(), Options{BaseURL: base, Model: "m"}); err != nil || got != want {
 			t.Errorf("%s: got %q, %v; want %q", base, got, err, want)
 		}
@@ -162,10 +163,15 @@ func ask(ctx context.Context, e *Engine) (string, lm.Result, error) {
 func TestPicturesGoAsParts(t *testing.T) {
 	var got struct {
 		Messages []json.RawMessage `json:"messages"`
+		Render   bool              `json:"_debug_render_only"`
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got.Messages = nil
+		got.Messages, got.Render = nil, false
 		_ = json.NewDecoder(r.Body).Decode(&got)
+		if got.Render {
+			_, _ = io.WriteString(w, `{"_debug_info":{"rendered_template":"user: What is it? A"}}`)
+			return
+		}
 		_, _ = io.WriteString(w, "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" cat\"},\"finish_reason\":\"stop\"}]}\n\n")
 	}))
 	defer srv.Close()

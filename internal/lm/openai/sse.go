@@ -6,7 +6,8 @@ import (
 	"io"
 )
 
-// eventLimit bounds one event of a stream: a server that floods is cut off.
+// eventLimit bounds one event of a stream, and what may come between two: a
+// server that floods is cut off.
 const eventLimit = 1 << 20
 
 var errEventTooLong = errors.New("an event of the stream is too long")
@@ -31,7 +32,7 @@ func newEvents(r io.Reader) *events { return &events{r: r} }
 // event all the same.
 func (e *events) next() ([]byte, error) {
 	e.data = e.data[:0]
-	has := false
+	has, idle := false, 0
 	for {
 		line, err := e.line()
 		if err != nil {
@@ -44,14 +45,18 @@ func (e *events) next() ([]byte, error) {
 			if has {
 				return e.data, nil
 			}
+			if idle++; idle > eventLimit {
+				return nil, errEventTooLong
+			}
 			continue
 		}
 		value, ok := bytes.CutPrefix(line, []byte("data"))
-		if !ok {
+		if !ok || len(value) > 0 && value[0] != ':' {
+			// A comment, or another field, such as "database".
+			if idle += len(line) + 1; idle > eventLimit {
+				return nil, errEventTooLong
+			}
 			continue
-		}
-		if len(value) > 0 && value[0] != ':' {
-			continue // another field, such as "database"
 		}
 		value = bytes.TrimPrefix(value, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))

@@ -72,7 +72,7 @@ func (g *Group) regroup() {
 	defer r.mu.Unlock()
 	for name := range r.teams {
 		if g.place.servesLocked(name) {
-			r.knownLocked(name)
+			r.knownLocked(name, true)
 		}
 	}
 }

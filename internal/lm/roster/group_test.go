@@ -33,13 +33,13 @@ func TestAGroupHoldsRequestsWhileNobodyRuns(t *testing.T) {
 		if models, _ := r.Models(t.Context()); len(models) != 1 || models[0].ID != "m" {
 			t.Errorf("models: %v", models)
 		}
-		if _, _, err := r.Find(t.Context(), "another"); !fault.Is(err, fault.NotFound) || woken.Load() != 0 {
+		if _, _, err := r.Find(t.Context(), "another", ""); !fault.Is(err, fault.NotFound) || woken.Load() != 0 {
 			t.Errorf("a model that nobody serves: %v, woken %d times", err, woken.Load())
 		}
 		got := make(chan lm.Engine, 3)
 		for _, ask := range []string{"", "m", "g/m"} {
 			go func() {
-				e, _, err := r.Find(t.Context(), ask)
+				e, _, err := r.Find(t.Context(), ask, "")
 				if err != nil {
 					t.Error(err)
 				}
@@ -63,12 +63,12 @@ func TestAGroupHoldsRequestsWhileNobodyRuns(t *testing.T) {
 		if s := r.Default(); !s.Ready || s.Problem != "" || g.Waiting() != 0 {
 			t.Errorf("status: %+v, %d wait", s, g.Waiting())
 		}
-		if e, _, err := r.Find(t.Context(), "g-1"); err != nil || e.Name() != "g-1" {
+		if e, _, err := r.Find(t.Context(), "g-1", ""); err != nil || e.Name() != "g-1" {
 			t.Errorf("by its own name: %v %v", e, err)
 		}
 
 		// One that was found in the moment before it went still answers.
-		late, _, err := r.Find(t.Context(), "m")
+		late, _, err := r.Find(t.Context(), "m", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestAGroupHoldsRequestsWhileNobodyRuns(t *testing.T) {
 		}
 		limited, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, _, err := r.Find(limited, "m"); !fault.Is(err, fault.Unavailable) {
+		if _, _, err := r.Find(limited, "m", ""); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("after it went: %v", err)
 		}
 		_ = r.Close()
@@ -95,7 +95,7 @@ func TestALineHearsOfANewReplica(t *testing.T) {
 		seen := make(chan string, 4)
 		for range 4 {
 			go func() {
-				e, _, err := r.Find(t.Context(), "m")
+				e, _, err := r.Find(t.Context(), "m", "")
 				if err != nil {
 					t.Error(err)
 					return
@@ -132,7 +132,7 @@ func TestAGroupThatCannotStartMakesNobodyWait(t *testing.T) {
 	woken := 0
 	g := r.Expect("g", "", nil).Gather([]string{"m"}, func() { woken++ })
 	g.Refuse("no such file")
-	if _, _, err := r.Find(t.Context(), "m"); !fault.Is(err, fault.Unavailable) || woken == 0 {
+	if _, _, err := r.Find(t.Context(), "m", ""); !fault.Is(err, fault.Unavailable) || woken == 0 {
 		t.Errorf("%v, woken %d times", err, woken)
 	}
 	if err := r.Health(t.Context()); err == nil {
@@ -142,7 +142,7 @@ func TestAGroupThatCannotStartMakesNobodyWait(t *testing.T) {
 		t.Error("it is well")
 	}
 	g.Add("g-1", replica("g-1"), nil)
-	if _, _, err := r.Find(t.Context(), "m"); err != nil {
+	if _, _, err := r.Find(t.Context(), "m", ""); err != nil {
 		t.Error(err)
 	}
 	if err := r.Healthy(t.Context(), "g"); err != nil {

@@ -22,7 +22,10 @@ import (
 // Roster lists engines in order; the first is the default. Its methods may be
 // called from many goroutines.
 type Roster struct {
-	fleets fleet.Options
+	fleets  fleet.Options
+	aliases map[string]*alias
+	named   []*alias        // in their order
+	behind  map[string]bool // models that stand behind one
 
 	mu      sync.Mutex // guards everything below
 	places  []*Place
@@ -51,6 +54,8 @@ type Place struct {
 	asking   bool      // somebody asks for them now
 	declared []string  // models that it serves whatever it lists
 	weight   float64
+	far      bool          // in another region
+	trip     time.Duration // how long it took to ask it for its models, lately
 	tune     func(lm.Model) lm.Model
 	of       *Group // whose replica this is; nil: an engine of its own
 	group    *Group // whose place this is; nil: an engine's
@@ -60,7 +65,7 @@ type Place struct {
 // New returns an empty roster. fleets are the options of every fleet that
 // comes to be.
 func New(fleets fleet.Options) *Roster {
-	return &Roster{fleets: fleets, teams: map[string]*fleet.Fleet{}, changed: make(chan struct{}), closed: make(chan struct{})}
+	return &Roster{fleets: fleets, aliases: map[string]*alias{}, behind: map[string]bool{}, teams: map[string]*fleet.Fleet{}, changed: make(chan struct{}), closed: make(chan struct{})}
 }
 
 const (
@@ -94,6 +99,17 @@ func (p *Place) Become(name string, declared []string) {
 
 // Weigh says how much work the engine gets beside others with the same model.
 func (p *Place) Weigh(w float64) { p.change(func() { p.weight = w }) }
+
+// Far says that the engine is in another region: what lies between costs time.
+func (p *Place) Far() { p.change(func() { p.far = true }) }
+
+// distance is that time, to a round trip of 5 ms. The caller holds r.mu.
+func (p *Place) distance() time.Duration {
+	if !p.far {
+		return 0
+	}
+	return max(p.trip.Round(5*time.Millisecond), 5*time.Millisecond)
+}
 
 // Count has the engine's requests go through a fleet though no other one serves
 // its model, so that what runs and waits is known.
@@ -144,14 +160,30 @@ func (p *Place) Fail(why string) { p.change(func() { p.final, p.problem = true, 
 // Find returns the engine that serves model ("" = the first engine's first
 // model) and what is known of the model. Of several engines that serve it, it
 // returns their fleet, for one request; an engine's own name, or that with the
-// model after a slash, means this engine alone. Find waits for engines that are
+// model after a slash, means this engine alone. Of the models behind an alias a
+// conversation gets the same one each time. Find waits for engines that are
 // starting, until ctx ends.
-func (r *Roster) Find(ctx context.Context, model string) (lm.Engine, lm.Model, error) {
+func (r *Roster) Find(ctx context.Context, model, conversation string) (lm.Engine, lm.Model, error) {
+	if model == "" && len(r.aliases) > 0 { // what is said of the default model holds for who names none
+		if first, _, err := r.first(ctx); err == nil {
+			model = first
+		}
+	}
+	if a := r.aliases[model]; a != nil {
+		e, m, err := r.as(ctx, a, conversation)
+		return e, m, missing(a, err)
+	}
+	return r.plain(ctx, model, false)
+}
+
+// plain is Find for a model's own name. led has a fleet made for an engine that
+// serves it alone.
+func (r *Roster) plain(ctx context.Context, model string, led bool) (lm.Engine, lm.Model, error) {
 	for {
 		r.mu.Lock()
 		more := r.changed
 		r.mu.Unlock()
-		e, m, wait, err := r.find(ctx, model)
+		e, m, wait, err := r.find(ctx, model, led)
 		if e != nil {
 			return e, m, nil
 		}
@@ -178,7 +210,7 @@ func (r *Roster) await(ctx context.Context, more <-chan struct{}, wait []*Place)
 }
 
 // find looks once; wait are starting engines that may still serve the model.
-func (r *Roster) find(ctx context.Context, model string) (_ lm.Engine, _ lm.Model, wait []*Place, _ error) {
+func (r *Roster) find(ctx context.Context, model string, led bool) (_ lm.Engine, _ lm.Model, wait []*Place, _ error) {
 	if model == "" {
 		first, wait, err := r.first(ctx)
 		if err != nil {
@@ -186,7 +218,7 @@ func (r *Roster) find(ctx context.Context, model string) (_ lm.Engine, _ lm.Mode
 		}
 		model = first
 	}
-	if e, m := r.known(model); e != nil {
+	if e, m := r.known(model, led); e != nil {
 		return e, m, nil, nil
 	}
 	var down, dead error
@@ -207,7 +239,7 @@ func (r *Roster) find(ctx context.Context, model string) (_ lm.Engine, _ lm.Mode
 			down = fault.New(fault.Unavailable, "the engine %s is not ready: %s", name, problem).After(2 * time.Second)
 		}
 	}
-	if e, m := r.known(model); e != nil {
+	if e, m := r.known(model, led); e != nil {
 		return e, m, nil, nil
 	}
 	if down != nil {
@@ -260,28 +292,30 @@ func (p *Place) state() (name string, engine lm.Engine, final bool, problem stri
 // known looks in what the engines have listed, so that none of them, hung or
 // dead, holds up a request for another one. What is not fresh any more is asked
 // for beside.
-func (r *Roster) known(model string) (lm.Engine, lm.Model) {
+func (r *Roster) known(model string, led bool) (lm.Engine, lm.Model) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.knownLocked(model)
+	return r.knownLocked(model, led)
 }
 
 // knownLocked is known for who holds r.mu.
-func (r *Roster) knownLocked(model string) (lm.Engine, lm.Model) {
+func (r *Roster) knownLocked(model string, led bool) (lm.Engine, lm.Model) {
 	var members [8]fleet.Member
 	found := members[:0]
-	counted := false
+	led = led || r.behind[model] // all who want its slots are counted
+	counted := led
 	for _, p := range r.places {
 		if p.engine == nil {
 			continue
 		}
 		p.refresh()
 		for _, m := range p.models {
-			if m.ID != model && means(model, p.name, m.ID) {
+			alone := m.ID != model && means(model, p.name, m.ID)
+			if alone && !led {
 				return p.engine, m
 			}
-			if m.ID == model || p.of != nil && means(model, p.of.place.name, m.ID) {
-				found = append(found, fleet.Member{Engine: p.engine, Model: m, Weight: p.weight})
+			if alone || m.ID == model || p.of != nil && means(model, p.of.place.name, m.ID) {
+				found = append(found, fleet.Member{Engine: p.engine, Model: m, Weight: p.weight, Distance: p.distance()})
 				counted = counted || p.of != nil || p.counted
 				break
 			}
@@ -334,7 +368,11 @@ func (p *Place) list(ctx context.Context) ([]lm.Model, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
+	began := time.Now()
 	found, err := engine.Models(ctx)
+	if err == nil {
+		p.travelled(time.Since(began))
+	}
 	switch {
 	case err == nil && len(declared) > 0:
 		found = onlyDeclared(found, declared)
@@ -361,6 +399,18 @@ func (p *Place) list(ctx context.Context) ([]lm.Model, error) {
 		p.of.place.models = found // what is known of them while none runs
 	}
 	return found, nil
+}
+
+// travelled takes how long it took to ask the engine something that costs it
+// nothing: the least counts most, as the rest is not the way's.
+func (p *Place) travelled(took time.Duration) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	if p.trip == 0 || took < p.trip {
+		p.trip = took
+		return
+	}
+	p.trip += (took - p.trip) / 16
 }
 
 func onlyDeclared(found []lm.Model, declared []string) []lm.Model {
@@ -403,7 +453,7 @@ func (r *Roster) Models(ctx context.Context) ([]lm.Model, error) {
 			}
 		}
 	}
-	return out, nil
+	return append(out, r.listed(out)...), nil
 }
 
 // Status is the state of an engine in words.
@@ -438,6 +488,13 @@ func (r *Roster) Default() Status {
 // Sees reports whether a model ("" = the default one) is known to read
 // pictures, without asking its engine.
 func (r *Roster) Sees(model string) bool {
+	if a := r.aliases[model]; a != nil {
+		return !slices.ContainsFunc(a.Serve, func(s Share) bool { return !r.sees(s.Model) })
+	}
+	return r.sees(model)
+}
+
+func (r *Roster) sees(model string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if model == "" && len(r.places) > 0 && len(r.places[0].models) > 0 {

@@ -24,15 +24,15 @@ func TestFindsByModel(t *testing.T) {
 	for _, tc := range []struct{ ask, engine, model string }{
 		{"", "e-a", "a"}, {"a", "e-a", "a"}, {"b", "e-b", "b"}, {"alias", "e-b", "alias"}, {"two/b", "e-b", "b"}, {"two", "e-b", "b"},
 	} {
-		e, m, err := r.Find(t.Context(), tc.ask)
+		e, m, err := r.Find(t.Context(), tc.ask, "")
 		if err != nil || e.Name() != tc.engine || m.ID != tc.model {
 			t.Errorf("%q: got %v %q %v", tc.ask, e, m.ID, err)
 		}
 	}
-	if _, m, _ := r.Find(t.Context(), "b"); m.Resume != lm.Fail {
+	if _, m, _ := r.Find(t.Context(), "b", ""); m.Resume != lm.Fail {
 		t.Errorf("declared policy is lost: %q", m.Resume)
 	}
-	if _, _, err := r.Find(t.Context(), "c"); !fault.Is(err, fault.NotFound) {
+	if _, _, err := r.Find(t.Context(), "c", ""); !fault.Is(err, fault.NotFound) {
 		t.Errorf("unknown model: %v", err)
 	}
 	if models, _ := r.Models(t.Context()); len(models) != 3 {
@@ -47,7 +47,7 @@ func TestWaitsForAStartingEngine(t *testing.T) {
 		r.Expect("spare", "", nil).Serve(canned("spare"), "", nil)
 		got := make(chan string, 1)
 		go func() {
-			_, m, err := r.Find(t.Context(), "")
+			_, m, err := r.Find(t.Context(), "", "")
 			if err != nil {
 				t.Error(err)
 			}
@@ -68,7 +68,7 @@ func TestWaitsForAStartingEngine(t *testing.T) {
 		defer cancel()
 		r2 := roster.New(fleet.Options{})
 		r2.Expect("never", "fetching 3 %", nil)
-		if _, _, err := r2.Find(ctx, ""); !fault.Is(err, fault.Unavailable) {
+		if _, _, err := r2.Find(ctx, "", ""); !fault.Is(err, fault.Unavailable) {
 			t.Errorf("at the end of patience: %v", err)
 		}
 	})
@@ -78,7 +78,7 @@ func TestFailedEngineLeavesItsPlaceToTheNext(t *testing.T) {
 	r := roster.New(fleet.Options{})
 	r.Expect("broken", "", nil).Fail("no such file")
 	r.Expect("spare", "", nil).Serve(canned("spare"), "", nil)
-	if _, m, err := r.Find(t.Context(), ""); err != nil || m.ID != "spare" {
+	if _, m, err := r.Find(t.Context(), "", ""); err != nil || m.ID != "spare" {
 		t.Errorf("got %q %v", m.ID, err)
 	}
 	if s := r.Default(); s.Name != "spare" {
@@ -89,7 +89,7 @@ func TestFailedEngineLeavesItsPlaceToTheNext(t *testing.T) {
 func TestNobodyWaitsForAnEngineThatFailed(t *testing.T) {
 	r := roster.New(fleet.Options{})
 	r.Expect("broken", "", nil).Fail("no such file")
-	if _, _, err := r.Find(t.Context(), ""); !fault.Is(err, fault.Unsupported) {
+	if _, _, err := r.Find(t.Context(), "", ""); !fault.Is(err, fault.Unsupported) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -107,19 +107,19 @@ func TestSeveralEnginesAnswerAsOne(t *testing.T) {
 		t.Errorf("models: %v %v", models, err)
 	}
 	for _, ask := range []string{"m", ""} {
-		e, m, err := r.Find(t.Context(), ask)
+		e, m, err := r.Find(t.Context(), ask, "")
 		if _, ok := e.(*fleet.Turn); err != nil || !ok || m.ID != "m" || m.Slots != 4 {
 			t.Errorf("%q: %T %+v %v", ask, e, m, err)
 		}
 	}
 	for ask, want := range map[string]string{"two": "two", "two/m": "two", "other": "three"} {
-		if e, _, err := r.Find(t.Context(), ask); err != nil || e.Name() != want {
+		if e, _, err := r.Find(t.Context(), ask, ""); err != nil || e.Name() != want {
 			t.Errorf("%q: %v %v", ask, e, err)
 		}
 	}
 	seen := map[string]bool{}
 	for i := range 20 {
-		e, _, err := r.Find(t.Context(), "m")
+		e, _, err := r.Find(t.Context(), "m", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestAHungEngineHoldsNobodyUp(t *testing.T) {
 		time.Sleep(time.Minute)
 		for range 3 {
 			began := time.Now()
-			if _, _, err := r.Find(t.Context(), "m"); err != nil || time.Since(began) > 0 {
+			if _, _, err := r.Find(t.Context(), "m", ""); err != nil || time.Since(began) > 0 {
 				t.Errorf("after %v: %v", time.Since(began), err)
 			}
 			time.Sleep(time.Second)

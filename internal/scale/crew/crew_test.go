@@ -78,6 +78,8 @@ func (s *stage) Left(e, m string, v balance.Verdict, retried, out bool) {
 	s.crewed.Load().Left(e, m, v, retried, out)
 }
 
+func (s *stage) Shadowed(fleet.Listened) {}
+
 func newStage(t *testing.T, l scale.Limits, word time.Duration) *stage {
 	t.Helper()
 	s := &stage{t: t}
@@ -122,7 +124,7 @@ func (s *stage) end() {
 }
 
 func (s *stage) ask() error {
-	e, m, err := s.roster.Find(s.t.Context(), "m")
+	e, m, err := s.roster.Find(s.t.Context(), "m", "")
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,14 +22,18 @@ import (
 	"github.com/parleyhq/parley/test/bench/mock"
 )
 
-// fault is a way to break an engine. dead: its process is killed.
+// fault is a way to break an engine. dead: its process is killed; still: it is
+// stopped (real servers know no other faults).
 type fault struct {
-	name string
-	dead bool
+	name        string
+	dead, still bool
 	mock.Faults
 }
 
-func faults() []fault {
+func faults(real bool) []fault {
+	if real {
+		return []fault{{name: "none"}, {name: "killed", dead: true}, {name: "hung", still: true}}
+	}
 	return []fault{
 		{name: "none"},
 		{name: "killed", dead: true},
@@ -38,50 +48,68 @@ func faults() []fault {
 
 // turn is one that a user has had.
 type turn struct {
+	stream   bool // through /v1
 	began    time.Time
 	took     time.Duration
 	attempts int
+	same     bool // word for word what an undisturbed engine says
 	err      error
 }
 
-// breakAll runs a node over four engines, has conversations in it and breaks
-// engines meanwhile: with every fault first one of four, then three of four.
+// breakAll runs a node over four engines, has conversations in it and streams
+// through /v1, and breaks engines meanwhile: with every fault first one of four,
+// then three of four.
 func breakAll(fs *flag.FlagSet, args []string) error {
 	parley := fs.String("parley", "parley", "the binary")
-	users := fs.Int("users", 12, "conversations at once")
+	users := fs.Int("users", 6, "conversations at once")
+	streams := fs.Int("streams", 6, "streams through /v1 at once")
+	server := fs.String("server", "", "a llama-server; empty: simulated engines")
+	gguf := fs.String("gguf", "", "its model")
 	hold := fs.Duration("hold", 8*time.Second, "how long an engine stays broken")
 	rest := fs.Duration("rest", 4*time.Second, "how long all are well between two faults")
 	_ = fs.Parse(args)
 	const words = 40
-	h, err := startHerd(4, "-words", fmt.Sprint(words), "-gap", "10ms")
-	if err != nil {
+	h := &herd{server: *server, gguf: *gguf}
+	if err := h.add(4, "-words", fmt.Sprint(words), "-gap", "10ms"); err != nil {
 		return err
 	}
 	defer h.stop()
-	url, stop, err := startNode(*parley, h.urls)
+	url, stop, err := startNode(*parley, h)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	want := &answers{url: url, words: words, real: h.server != "", said: map[string]string{}}
 	var mu sync.Mutex
 	var all []turn
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var talking sync.WaitGroup
+	done := func(t turn) {
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, t)
+	}
 	for u := range *users {
 		talking.Go(func() {
 			for ctx.Err() == nil {
-				converse(ctx, url, fmt.Sprint("user ", u), words, func(t turn) {
-					mu.Lock()
-					defer mu.Unlock()
-					all = append(all, t)
-				})
+				converse(ctx, url, fmt.Sprint("user ", u), want, done)
+			}
+		})
+	}
+	for u := range *streams {
+		if _, err := want.of(fmt.Sprint("client ", u)); err != nil {
+			return err
+		}
+		talking.Go(func() {
+			for ctx.Err() == nil {
+				stream(ctx, url, fmt.Sprint("client ", u), want, done)
 			}
 		})
 	}
 	var phases []phase
 	next := 0
-	for _, f := range faults() {
+	for _, f := range faults(want.real) {
 		for _, n := range []int{1, 3} {
 			if f.name == "none" && n > 1 {
 				continue
@@ -124,46 +152,61 @@ type phase struct {
 }
 
 func (h *herd) breaks(i int, f fault) error {
-	if f.dead {
+	switch {
+	case f.dead:
 		h.kill(i)
+		return nil
+	case f.still:
+		return halt(h.cmds[i].Process, true)
+	case h.server != "":
 		return nil
 	}
 	return h.faults(i, f.Faults)
 }
 
 func (h *herd) mends(i int, f fault) error {
-	if f.dead {
+	switch {
+	case f.dead:
 		return h.start(i)
+	case f.still:
+		return halt(h.cmds[i].Process, false)
+	case h.server != "":
+		return nil
 	}
 	return h.faults(i, mock.Faults{})
 }
 
-// report prints a line for each phase. A turn that failed is an error.
+// report prints two lines for each phase. A turn that failed is an error.
 func report(phases []phase, all []turn) error {
-	fmt.Println("| broken | turns | failed | p50 | p99 | longest | in more than one attempt |\n|---|---|---|---|---|---|---|")
+	fmt.Println("| broken | through | turns | failed | p50 | p99 | longest | in more than one attempt | p99 of those | word for word |\n|---|---|---|---|---|---|---|---|---|---|")
 	failed := 0
 	for _, p := range phases {
-		var took []time.Duration
-		again, bad := 0, 0
-		for _, t := range all {
-			if t.began.Before(p.from) || t.began.After(p.to) {
+		for _, through := range []string{"conversations", "`/v1`"} {
+			var took, hit []time.Duration
+			bad, same := 0, 0
+			for _, t := range all {
+				if t.began.Before(p.from) || t.began.After(p.to) || t.stream != (through == "`/v1`") {
+					continue
+				}
+				if t.err != nil {
+					bad++
+					fmt.Fprintf(os.Stderr, "%s, %s: %v\n", p.name, through, t.err)
+				}
+				if t.attempts > 1 {
+					hit = append(hit, t.took)
+				}
+				if t.same {
+					same++
+				}
+				took = append(took, t.took)
+			}
+			failed += bad
+			if len(took) == 0 {
+				fmt.Printf("| %s | %s | none began |\n", p.name, through)
 				continue
 			}
-			if t.err != nil {
-				bad++
-				fmt.Fprintf(os.Stderr, "%s: %v\n", p.name, t.err)
-			}
-			if t.attempts > 1 {
-				again++
-			}
-			took = append(took, t.took)
+			fmt.Printf("| %s | %s | %d | %d | %s | %s | %s | %d | %s | %d |\n", p.name, through, len(took), bad, at(took, 50), at(took, 99), at(took, 100), len(hit), at(hit, 99), same)
 		}
-		failed += bad
-		if len(took) == 0 {
-			return fmt.Errorf("no turns with %s", p.name)
-		}
-		slices.Sort(took)
-		fmt.Printf("| %s | %d | %d | %s | %s | %s | %d |\n", p.name, len(took), bad, ms(took[len(took)/2].Seconds()), ms(took[len(took)*99/100].Seconds()), ms(took[len(took)-1].Seconds()), again)
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d turns failed", failed)
@@ -171,9 +214,125 @@ func report(phases []phase, all []turn) error {
 	return nil
 }
 
-// converse has a conversation of six turns; every answer must be word for word
-// what an undisturbed engine says.
-func converse(ctx context.Context, url, who string, words int, done func(turn)) {
+// at is a percentile in words.
+func at(all []time.Duration, percent int) string {
+	if len(all) == 0 {
+		return ""
+	}
+	slices.Sort(all)
+	return ms(all[min(len(all)*percent/100, len(all)-1)].Seconds())
+}
+
+// answers is what undisturbed engines say. A simulated one must say it word for
+// word; a real one that goes on with a text may choose another word later.
+type answers struct {
+	url   string
+	words int
+	real  bool
+	said  map[string]string // of streams with a real engine, by who asks
+}
+
+// of asks for the answer while nothing is broken.
+func (a *answers) of(who string) (string, error) {
+	if !a.real {
+		var b strings.Builder
+		for i := range a.words {
+			fmt.Fprintf(&b, "w%d ", i)
+		}
+		return b.String(), nil
+	}
+	if s, ok := a.said[who]; ok {
+		return s, nil
+	}
+	s, _, err := a.listen(context.Background(), who)
+	a.said[who] = s
+	return s, err
+}
+
+// judge notes whether the text is what it should be.
+func (a *answers) judge(t *turn, who, text string) {
+	want, err := a.of(who)
+	t.same = strings.TrimSpace(text) == strings.TrimSpace(want)
+	switch {
+	case t.err != nil:
+	case err != nil:
+		t.err = err
+	case text == "" || !t.same && !a.real:
+		t.err = fmt.Errorf("not the words in their order: %q", text)
+	}
+}
+
+// question is the same for all turns of one who asks.
+func (a *answers) question(who string) string {
+	if a.real {
+		return "Tell me about the life of " + who + " in two sentences."
+	}
+	return who + ": " + strings.Repeat("please go on ", 40)
+}
+
+// listen asks through /v1 and reads the stream. The error is about anything but
+// a whole answer; again says that another engine went on with it.
+func (a *answers) listen(ctx context.Context, who string) (text string, again int, err error) {
+	body, err := json.Marshal(map[string]any{
+		"model": modelName, "stream": true, "temperature": 0, "max_tokens": a.words,
+		"messages": []map[string]string{{"role": "user", "content": a.question(who)}},
+	})
+	if err != nil {
+		return "", 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.url+"/v1/chat/completions", bytes.NewReader(body))
+	if err != nil {
+		return "", 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close()
+	var b strings.Builder
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		line := lines.Text()
+		if strings.HasPrefix(line, ": the engine ") {
+			again++
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if data == "[DONE]" {
+			return b.String(), again, nil
+		}
+		var e struct {
+			Choices []struct{ Delta struct{ Content string } }
+			Error   *struct{ Message string }
+		}
+		switch {
+		case !ok:
+		case json.Unmarshal([]byte(data), &e) != nil:
+			return b.String(), again, fmt.Errorf("not an event: %q", data)
+		case e.Error != nil:
+			return b.String(), again, errors.New(e.Error.Message)
+		case len(e.Choices) > 0:
+			b.WriteString(e.Choices[0].Delta.Content)
+		}
+	}
+	return b.String(), again, fmt.Errorf("HTTP %d, the stream has no end: %w", resp.StatusCode, errors.Join(lines.Err(), io.ErrUnexpectedEOF))
+}
+
+// stream asks once through /v1.
+func stream(ctx context.Context, url, who string, want *answers, done func(turn)) {
+	t := turn{stream: true, began: time.Now(), attempts: 1}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
+	text, again, err := want.listen(limited, who)
+	cancel()
+	t.took, t.err = time.Since(t.began), err
+	t.attempts += again
+	want.judge(&t, who, text)
+	done(t)
+	time.Sleep(200 * time.Millisecond)
+}
+
+// converse has a conversation of six turns. What a real engine says in one is
+// not compared: the earlier turns are in its prompt.
+func converse(ctx context.Context, url, who string, want *answers, done func(turn)) {
 	c, err := client.New(client.Options{BaseURLs: []string{url}})
 	if err != nil {
 		done(turn{began: time.Now(), err: err})
@@ -186,10 +345,6 @@ func converse(ctx context.Context, url, who string, words int, done func(turn)) 
 		}
 		return
 	}
-	var want strings.Builder
-	for i := range words {
-		fmt.Fprintf(&want, "w%d ", i)
-	}
 	for n := range 6 {
 		if ctx.Err() != nil {
 			return
@@ -197,18 +352,18 @@ func converse(ctx context.Context, url, who string, words int, done func(turn)) 
 		t := turn{began: time.Now()}
 		// Not ctx: a turn that has begun is waited for.
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
-		a, err := c.Ask(limited, conversation.ID, client.Message{Text: fmt.Sprintf("%s, turn %d: %s", who, n, strings.Repeat("please go on ", 40))}, nil)
+		a, err := c.Ask(limited, conversation.ID, client.Message{Text: fmt.Sprintf("%s (turn %d)", want.question(who), n)}, nil)
 		cancel()
 		t.took, t.attempts, t.err = time.Since(t.began), a.Attempts, err
-		if err == nil && strings.TrimSpace(a.Text) != strings.TrimSpace(want.String()) {
-			t.err = fmt.Errorf("not the words in their order: %q", a.Text)
+		if !want.real {
+			want.judge(&t, who, a.Text)
 		}
 		done(t)
 		time.Sleep(200 * time.Millisecond)
 	}
 }
 
-func startNode(parley string, engines []string) (url string, stop func(), err error) {
+func startNode(parley string, h *herd) (url string, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "parley-fleet-")
 	if err != nil {
 		return "", nil, err
@@ -219,9 +374,14 @@ func startNode(parley string, engines []string) (url string, stop func(), err er
 	}
 	var cfg strings.Builder
 	fmt.Fprintf(&cfg, "listen: %s\ndata: %s\nengines:\n", addr, filepath.Join(dir, "data"))
-	for i, u := range engines {
-		fmt.Fprintf(&cfg, "  - {name: engine-%d, kind: openai, url: %s, dialect: generic, models: [mock], resume: prefill, slots: 4, timeout: 3s}\n", i, u)
+	dialect := "generic"
+	if h.server != "" {
+		dialect = "llama-server"
 	}
+	for i, u := range h.urls {
+		fmt.Fprintf(&cfg, "  - {name: engine-%d, kind: openai, url: %s, dialect: %s, models: [%s], resume: prefill, slots: 4, timeout: 3s}\n", i, u, dialect, modelName)
+	}
+	fmt.Fprintf(&cfg, "bots:\n  - {id: bot, name: Bot, max_tokens: 40, temperature: 0}\n")
 	path := filepath.Join(dir, "parley.yaml")
 	if err := os.WriteFile(path, []byte(cfg.String()), 0o600); err != nil {
 		return "", nil, err

@@ -5,7 +5,7 @@
 //	go run ./test/bench/fleet compare
 //	go build -o bin/ ./cmd/parley && go run ./test/bench/fleet break -parley bin/parley
 //
-// All engines are simulated; docs/benchmarks/fleet.md says what they cost.
+// Engines are simulated, those of break by choice llama-servers; docs/benchmarks/fleet.md says what they cost.
 package main
 
 import (
@@ -29,7 +29,7 @@ import (
 const help = `usage: fleet COMMAND [flags]
 
   compare   conversations over four engines, by every rule in turn; prints a table
-  break     conversations in a node while its engines are broken one after another
+  break     conversations and streams in a node while its engines are broken one after another
   engine    one simulated engine
   route     a router alone (-rule parley, rr, least or bounded)
 
@@ -61,36 +61,53 @@ type herd struct {
 	urls []string
 	cmds []*exec.Cmd
 	args [][]string
+
+	server, gguf string // "" = simulated
 }
+
+// modelName is the one model of all engines.
+const modelName = "mock"
 
 func startHerd(n int, more ...string) (*herd, error) {
 	h := &herd{}
+	return h, h.add(n, more...)
+}
+
+// add starts engines; more is for simulated ones.
+func (h *herd) add(n int, more ...string) error {
 	for range n {
 		addr, err := free()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		h.urls = append(h.urls, "http://"+addr)
-		h.args = append(h.args, append([]string{"engine", "-listen", addr}, more...))
-		h.cmds = append(h.cmds, nil)
+		args := append([]string{"engine", "-listen", addr}, more...)
+		if h.server != "" {
+			_, port, _ := strings.Cut(addr, ":")
+			args = []string{"--model", h.gguf, "--alias", modelName, "--host", "127.0.0.1", "--port", port, "--parallel", "4", "--ctx-size", "8192", "--threads", "1"}
+		}
+		h.urls, h.args, h.cmds = append(h.urls, "http://"+addr), append(h.args, args), append(h.cmds, nil)
 		if err := h.start(len(h.urls) - 1); err != nil {
 			h.stop()
-			return nil, err
+			return err
 		}
 	}
-	return h, nil
+	return nil
 }
 
 func (h *herd) start(i int) error {
+	health := h.urls[i] + "/stats"
 	cmd, err := kit.Self(0, h.args[i]...)
 	if err != nil {
 		return err
+	}
+	if h.server != "" {
+		cmd, health = exec.Command(h.server, h.args[i]...), h.urls[i]+"/health"
 	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	h.cmds[i] = cmd
-	return ready(h.urls[i] + "/stats")
+	return ready(health)
 }
 
 func (h *herd) kill(i int) {

@@ -332,7 +332,7 @@ func look(c *http.Client, url string) (x now, err error) {
 	if err != nil {
 		return x, err
 	}
-	for _, m := range regexp.MustCompile(`(?m)^parley_scale_(\w+)\{engine="local"(?:,(?:state|outcome)="(\w+)")?\} (\S+)$`).FindAllSubmatch(b, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^parley_scale_(\w+)\{engine="local"(?:,region="[^"]*")?(?:,(?:state|outcome)="(\w+)")?(?:,region="[^"]*")?\} (\S+)$`).FindAllSubmatch(b, -1) {
 		v, err := strconv.ParseFloat(string(m[3]), 64)
 		if err != nil {
 			return x, err

@@ -22,6 +22,7 @@ export function stateOf(n: Node, stopping: boolean, named = true): string {
   const out: string[] = [];
   if (!n.activity && t) {
     if (t.state === "queued") out.push(words.queued(t.position));
+    else if (t.state === "running" && t.waits && n.text === "" && !stopping) out.push(words.inLine(t.waits.place, t.waits.soon, t.waits.late));
     else if (t.state === "running") out.push(stopping ? words.stopping : n.text === "" ? words.thinking(where) : words.answering(where));
   }
   if (t?.state === "stopped" || meta?.finish === "stopped" || meta?.finish === "stop_requested") out.push(words.stopped);

@@ -1,5 +1,6 @@
 // What the page and the widget say, in German.
 import type { Talk } from "../talk.ts";
+import { span } from "../text.ts";
 
 const ordinals = ["", "als Nächste", "an zweiter Stelle", "an dritter Stelle", "an vierter Stelle", "an fünfter Stelle"];
 
@@ -51,6 +52,8 @@ export const de: Talk = {
   accepted: "gesendet",
   notSent: (why) => `nicht gesendet: ${why}`,
   queued: (ahead) => `wartet ${ahead <= 0 ? ordinals[1] : (ordinals[ahead + 1] ?? `hinter ${ahead} anderen`)}`,
+  inLine: (place, soon, late) =>
+    `${place <= 1 ? "als Nächste" : `Platz ${place}`} in der Schlange vor dem Modell${span(soon, late, (from, to) => (from ? `${from} bis ${to}` : `unter ${to}`))}`,
   answering: (where) => (where ? `Antwort kommt aus ${where}` : "Antwort kommt"),
   thinking: (where) => (where ? `Ihre Nachricht wird in ${where} gelesen` : "Ihre Nachricht wird gelesen"),
   unheard: "keine Verbindung; die Antwort wird ohne uns weitergeschrieben",

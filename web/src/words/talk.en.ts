@@ -1,6 +1,8 @@
 // What the page and the widget say, in English: the catalogue that all others are
 // held to.
 
+import { span } from "../text.ts";
+
 const ordinals = ["", "next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
 
 const plain = (n: number, digits = 1): string => n.toFixed(digits).replace(/\.0$/, "");
@@ -51,6 +53,8 @@ export const en = {
   accepted: "sent",
   notSent: (why: string) => `not sent: ${why}`,
   queued: (ahead: number) => (ahead <= 0 ? "queued, next" : `queued ${ordinals[ahead + 1] ?? `behind ${ahead}`}`),
+  inLine: (place: number, soon: number, late: number) =>
+    `${place <= 1 ? "next" : (ordinals[place] ?? `number ${place}`)} in line for a model${span(soon, late, (from, to) => (from ? `${from} to ${to}` : `less than ${to}`))}`,
   answering: (where: string) => (where ? `answering from ${where}` : "answering"),
   thinking: (where: string) => (where ? `reading your message in ${where}` : "reading your message"),
   unheard: "no connection; the answer goes on without us",
