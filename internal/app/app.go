@@ -630,6 +630,12 @@ func (o observer) Next(r *gateway.Record, gap time.Duration) {
 }
 
 func (o observer) End(r *gateway.Record) {
+	if r.Cached != "" {
+		o.m.Cached(r.Model, string(r.Cached))
+	}
+	if r.Cached == gateway.Hit {
+		return // no engine was asked
+	}
 	o.m.Answered(operation(r), r.Engine, r.Model, string(r.Code), time.Since(r.Start), r.Usage)
 	for range r.Resume {
 		o.m.Continued(r.Engine, r.Model, r.By)

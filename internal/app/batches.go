@@ -15,6 +15,7 @@ import (
 func (a *App) startBatches(ctx context.Context) error {
 	gw, err := gateway.New(gateway.Options{
 		Catalog: a.roster, Wait: a.cfg.Limits.Wait, Observer: observer{a.metrics}, Admit: a.admit, MaxBody: a.cfg.Limits.Body, Batched: a.roster.Line, NoResume: !a.cfg.Resume, Log: a.lg,
+		Cache: gateway.CacheOptions{Bytes: a.cfg.Responses.Size, Age: a.cfg.Responses.Age, Shared: a.cfg.Responses.Shared},
 	})
 	if err != nil {
 		return err

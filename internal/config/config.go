@@ -56,6 +56,7 @@ type Config struct {
 	TLS        TLS
 	Log        Log
 	Limits     Limits
+	Responses  Responses
 	Checkpoint time.Duration // between two checkpoints of an answer
 	Heartbeat  time.Duration // between two signs of life on an event stream
 	Session    time.Duration // lifetime of a browser's session

@@ -11,6 +11,13 @@ import (
 	"time"
 )
 
+// Responses says which answers through /v1 are kept.
+type Responses struct {
+	Size   int64 // bytes; 0 = none are kept
+	Age    time.Duration
+	Shared bool // between users
+}
+
 // Model is what is said of a model, or a name for one or several of them.
 type Model struct {
 	Name     string   // what clients ask for

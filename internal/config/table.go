@@ -117,6 +117,15 @@ func modelSettings() []row[Config] {
 			Doc: "Have another engine go on with a stream through /v1 whose engine fails in the middle, where that can be done unseen (docs/continuation.md). Off: it ends with an error.",
 		},
 			func(c *Config) *bool { return &c.Resume }),
+		size(Row{
+			Key: "response_cache.size", Default: "0", Env: "PARLEY_RESPONSE_CACHE_SIZE",
+			Doc: "Memory for answers through /v1, so that the very same request, to the byte, gets the same answer again without an engine (docs/routing.md). 0: none are kept.",
+		},
+			func(c *Config) *int64 { return &c.Responses.Size }, 0, 1<<40),
+		duration(Row{Key: "response_cache.age", Default: "1h", Env: "PARLEY_RESPONSE_CACHE_AGE", Doc: "How long an answer is given again."},
+			func(c *Config) *time.Duration { return &c.Responses.Age }, time.Second, 400*24*time.Hour),
+		toggle(Row{Key: "response_cache.shared", Default: "false", Env: "PARLEY_RESPONSE_CACHE_SHARED", Doc: "Give what one user was answered to the others who ask the same, too."},
+			func(c *Config) *bool { return &c.Responses.Shared }),
 	}
 }
 

@@ -39,6 +39,7 @@ type Metrics struct {
 	turns           *prometheus.CounterVec
 	resumed         *prometheus.CounterVec
 	continued       *prometheus.CounterVec
+	remembered      *prometheus.CounterVec
 	durable         prometheus.Histogram
 	requests        *prometheus.HistogramVec
 	readers         prometheus.Gauge
@@ -86,6 +87,7 @@ func New(version, region string) *Metrics {
 	m.cached = counter("parley_engine_prompt_tokens_total", "Tokens of prompts, by whether the engine says that it took them from its cache: hit, miss.", append(engine, "cache")...)
 	m.turns = counter("parley_turns_total", "Turns that ended, by their last state.", "state")
 	m.continued = counter("parley_continuations_total", "Answers through /v1 that went on after their engine had failed, by policy.", append(engine, "policy")...)
+	m.remembered = counter("parley_response_cache_requests_total", "Requests through /v1 that the response cache was asked about, by what it did: hit, miss, bypass (the client did not want it).", "gen_ai_request_model", "outcome")
 	m.resumed = counter("parley_turns_resumed_total", "Attempts that went on with a cut answer, by policy.", append(engine, "policy")...)
 	m.durable = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "parley_checkpoint_durable_seconds",
@@ -241,6 +243,9 @@ func (m *Metrics) Resumed(engine, model string, policy lm.Policy) {
 func (m *Metrics) Continued(engine, model string, policy lm.Policy) {
 	m.continued.WithLabelValues(engine, model, string(policy)).Inc()
 }
+
+// Cached notes what the response cache did about a request.
+func (m *Metrics) Cached(model, outcome string) { m.remembered.WithLabelValues(model, outcome).Inc() }
 
 // Durable notes how long a checkpoint took.
 func (m *Metrics) Durable(took time.Duration) { m.durable.Observe(took.Seconds()) }

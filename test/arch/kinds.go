@@ -164,6 +164,7 @@ func Owners() []Owner {
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline", "test/bench/directline"}, Tests: true},
 		{Import: "github.com/coder/websocket", Rooms: []string{"internal/channel/directline"}, Tests: true},
 		{Import: "github.com/slack-go/slack", Rooms: []string{"internal/channel/slack"}},
+		{Import: "github.com/maypok86/otter/", Rooms: []string{"internal/lm/gateway"}},
 		{Import: "github.com/yuin/goldmark", Rooms: []string{"internal/channel/format", "internal/plain"}},
 		{Import: "github.com/mattn/go-isatty", Rooms: []string{"internal/progress", "internal/cli"}},
 		{Import: "github.com/google/go-cmp/", Rooms: nil, Tests: true},

@@ -87,6 +87,7 @@ type Record struct {
 	Events int       // of a stream that was handed on
 	Resume int       // times that an answer was continued after its engine had failed
 	By     lm.Policy // how it was
+	Cached Cached    // "" = there is no cache
 }
 
 // Options of New.
@@ -97,6 +98,7 @@ type Options struct {
 	// one that is refused Done is not called. Nil: all may.
 	Admit func(ctx context.Context, r *Record, n Need) (Admission, error)
 
+	Cache    CacheOptions  // the zero value: every request is answered anew
 	MaxBody  int64         // bytes of a request; 0 = 8 MiB
 	Attempts int           // at a translated answer, or to go on with one, that bring no text; 0 = 4
 	NoResume bool          // a stream whose engine fails ends with an error; else another one goes on where that can be
@@ -111,7 +113,8 @@ type Options struct {
 
 // Gateway is a http.Handler for the paths below /v1/ that it knows.
 type Gateway struct {
-	o Options
+	o       Options
+	answers *answers // nil = none are kept
 }
 
 // New checks the options.
@@ -137,7 +140,11 @@ func New(o Options) (*Gateway, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{o: o}, nil
+	kept, err := newAnswers(o.Cache)
+	if err != nil {
+		return nil, err
+	}
+	return &Gateway{o: o, answers: kept}, nil
 }
 
 // ServeHTTP is For nobody that is known.
@@ -172,9 +179,8 @@ func (g *Gateway) wrongMethod(w http.ResponseWriter, allowed string) {
 	}, 0)
 }
 
-// generate reads the request, finds its engine and chooses the way.
+// generate reads the request, finds its engine, and answers.
 func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) {
-	op := rec.Op
 	if g.o.Observer != nil {
 		defer g.o.Observer.End(rec)
 	}
@@ -200,6 +206,17 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 		return
 	}
 	rec.Model, rec.Engine = model.ID, engine.Name()
+	w, keep, done := g.answers.again(w, r, rec, model.ID, body.Bytes())
+	if done {
+		body.free()
+		return
+	}
+	g.answer(w, r, rec, head, body, engine, model)
+	keep()
+}
+
+// answer has a request admitted and chooses the way to its engine.
+func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, rec *Record, head head, body *buffer, engine lm.Engine, model lm.Model) {
 	if g.o.Admit != nil {
 		a, err := g.o.Admit(r.Context(), rec, head.need(model))
 		if a != nil {
@@ -217,7 +234,7 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 		return
 	}
 	if p, ok := engine.(Passthrough); ok {
-		up, err := p.Upstream(op, model.ID)
+		up, err := p.Upstream(rec.Op, model.ID)
 		if err != nil {
 			body.free()
 			g.fail(w, rec, err)

@@ -85,6 +85,12 @@ func herd(t *testing.T, n int, o fleet.Options) (string, []*shaky) {
 	t.Helper()
 	r := roster.New(o)
 	t.Cleanup(func() { _ = r.Close() })
+	return graze(t, r, n)
+}
+
+// graze is a gateway over a roster that gets n simulated servers with one model.
+func graze(t *testing.T, r *roster.Roster, n int) (string, []*shaky) {
+	t.Helper()
 	var all []*shaky
 	for i := range n {
 		s := &shaky{}
@@ -96,6 +102,44 @@ func herd(t *testing.T, n int, o fleet.Options) (string, []*shaky) {
 		}
 	}
 	return serve(t, gateway.Options{Catalog: r}), all
+}
+
+// A request that is late to begin is asked of a second engine too: the client
+// gets one answer, whole, and the engine that was late is let go.
+func TestHedgedThroughTheGateway(t *testing.T) {
+	r := roster.New(fleet.Options{})
+	t.Cleanup(func() { _ = r.Close() })
+	r.Alias(roster.Alias{Name: "m", Hedge: fleet.Hedge{Percentile: 90, Share: 1}})
+	url, all := graze(t, r, 2)
+	first := 0
+	for i := range 100 { // until it is known how long answers take to begin
+		resp, _ := ask(t, url, true, fmt.Sprint("before ", i))
+		first = int(resp.Header.Get("Parley-Engine")[1] - '0')
+	}
+	all[first].be("hang")
+	hedged := 0
+	for i := range 40 {
+		resp, body := ask(t, url, i%2 == 0, fmt.Sprint("after ", i))
+		if resp.StatusCode != http.StatusOK || strings.Count(body, "whole") != 1 || i%2 == 0 && !strings.HasSuffix(body, "data: [DONE]\n\n") {
+			t.Fatalf("%d: %s: %s", i, resp.Status, body)
+		}
+		if trace := resp.Header.Get("Parley-Engine"); strings.Contains(trace, "why=hedge") {
+			hedged++
+			if !strings.HasPrefix(trace, fmt.Sprint("e", 1-first)) {
+				t.Errorf("the engine that hangs has answered: %s", trace)
+			}
+		}
+	}
+	if hedged == 0 {
+		t.Error("no request was asked twice")
+	}
+	for range 500 {
+		if all[first].left.Load() >= int64(hedged) {
+			return
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Errorf("%d requests were asked twice, and the engine that hangs was let go by %d", hedged, all[first].left.Load())
 }
 
 func ask(t *testing.T, url string, stream bool, words string) (*http.Response, string) {
