@@ -652,6 +652,7 @@ func usage(t *testing.T, open, keyed *caller) {
 		t.Errorf("usage as CSV: %s", csv.body)
 	}
 	open.bad(400, "GET", "/api/v1/usage?from=yesterday", "")
+	open.bad(400, "GET", "/api/v1/usage?to=", "")
 	open.bad(400, "GET", "/api/v1/usage?by=colour", "")
 	open.bad(400, "GET", "/api/v1/usage?format=xml", "")
 	open.ok(400, "GET", "/api/v1/usage?from=2026-02-01&to=2026-01-01", "")

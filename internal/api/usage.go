@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,10 +56,10 @@ func (s *server) usage(w http.ResponseWriter, r *http.Request, user string) erro
 	query := account.Query{By: []string{"day", "model"}}
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	var err error
-	if query.From, err = dayOf(q.Get("from"), "from", today.AddDate(0, 0, 1-today.Day())); err != nil {
+	if query.From, err = dayOf(q, "from", today.AddDate(0, 0, 1-today.Day())); err != nil {
 		return err
 	}
-	if query.To, err = dayOf(q.Get("to"), "to", today); err != nil {
+	if query.To, err = dayOf(q, "to", today); err != nil {
 		return err
 	}
 	if by := q.Get("by"); by != "" {
@@ -95,13 +96,13 @@ func (s *server) usage(w http.ResponseWriter, r *http.Request, user string) erro
 	return writeJSON(w, http.StatusOK, map[string]any{"from": from, "to": to, "by": query.By, "rows": out, "total": s.spent(sum)})
 }
 
-func dayOf(text, name string, otherwise time.Time) (time.Time, error) {
-	if text == "" {
+func dayOf(q url.Values, name string, otherwise time.Time) (time.Time, error) {
+	if !q.Has(name) {
 		return otherwise, nil
 	}
-	t, err := time.Parse(time.DateOnly, text)
+	t, err := time.Parse(time.DateOnly, q.Get(name))
 	if err != nil {
-		return t, fault.New(fault.Invalid, "%q must be a day such as 2026-11-22, not %.40q", name, text)
+		return t, fault.New(fault.Invalid, "%q must be a day such as 2026-11-22, not %.40q", name, q.Get(name))
 	}
 	return t, nil
 }

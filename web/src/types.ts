@@ -49,7 +49,10 @@ export type DeltaEvent = { turn: string; offset: number; text: string };
 export type WaitingEvent = { turn: string; place: number; soon?: number; late?: number }; // seconds
 export type ResumedEvent = { turn: string; attempt: number; offset: number; policy: string };
 
-export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean; tags?: string[]; share?: Share };
+export type Conversation = { id: string; title: string; created: string; updated: string; bot?: string; pinned?: boolean; archived?: boolean; tags?: string[]; share?: Share; usage?: Usage };
+
+// Usage is what a conversation's answers took. cost is a decimal number.
+export type Usage = { prompt_tokens: number; completion_tokens: number; cost: string; currency: string };
 
 // Share is the link by which others read a conversation: the page is at /s/LINK.
 export type Share = { link: string; live: boolean; at: string };

@@ -1,5 +1,5 @@
 // What can be done with answers, and how they are made.
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
@@ -139,7 +139,9 @@ export const stories = {
       asked.push(JSON.parse(raw));
       return real(Object.assign((async function* () { yield raw; })(), { url: req.url, method: req.method, headers: req.headers }), res);
     };
-    const n = await t.node({ engine: e.url });
+    const prices = join(t.out, "prices.yaml");
+    writeFileSync(prices, 'prices: [{model: "canned-*", input: 30, output: 60}]\n');
+    const n = await t.node({ engine: e.url, env: { PARLEY_PRICE_FILE: prices } });
     const p = await t.page(n.url);
     const set = async (system, temperature) => {
       await p.page.click("header button[aria-haspopup=dialog][aria-label*='ettings']");
@@ -165,6 +167,9 @@ export const stories = {
     await p.finished(2);
     ok(!last().includes("pirate") && last().startsWith("canned-1|") && last().endsWith("|none"), `what the engine is asked then: ${last()}`);
     await set("x", "7");
+    equal(await p.page.textContent(".spent"), "So far: 2 tokens read, 2 written, $0.00018.", "what the conversation took");
+    await clean(p, "the settings of a conversation");
+    await p.page.screenshot({ path: join(t.out, "spent.png") });
     await p.page.click("dialog button[type=submit]");
     ok(await p.page.$("dialog[open]"), "a temperature of 7 is not taken");
     equal(p.errors.join(" "), "", "errors");

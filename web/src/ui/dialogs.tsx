@@ -8,8 +8,8 @@ import type { Node } from "../conversation.ts";
 import type { Open } from "../open.ts";
 import { own, type Chosen, type Session } from "../session.ts";
 import { choose, outline } from "../tree.ts";
-import type { Params } from "../types.ts";
-import { words } from "../words.ts";
+import type { Params, Usage } from "../types.ts";
+import { locale, words } from "../words.ts";
 import { Icon } from "./icons.tsx";
 
 type BoxProps = { title: string; text?: string; wide?: boolean; onClose: () => void; children: ComponentChildren };
@@ -102,6 +102,7 @@ export function Settings({ session, open, onClose }: { session: Session; open: O
           <Field label={words.maxTokens} value={most} set={setMost} min="1" max="1000000" step="1" />
         </div>
         <p class="box-text">{words.temperatureHint}</p>
+        {open ? <Spent conversation={open.id} /> : null}
         {problem ? (
           <p class="trouble-text" role="alert">
             {problem}
@@ -120,6 +121,19 @@ export function Settings({ session, open, onClose }: { session: Session; open: O
       </form>
     </Box>
   );
+}
+
+// Spent says what a conversation took so far.
+function Spent({ conversation }: { conversation: string }): VNode | null {
+  const [usage, setUsage] = useState<Usage | undefined>();
+  useEffect(() => {
+    void api.conversation(conversation).then((c) => setUsage(c.usage), () => {}); // it is not what the box is for
+  }, [conversation]);
+  if (!usage || usage.prompt_tokens + usage.completion_tokens === 0) return null;
+  const count = new Intl.NumberFormat(locale);
+  const money = new Intl.NumberFormat(locale, { style: "currency", currency: usage.currency, minimumFractionDigits: 2, maximumFractionDigits: 6 });
+  const cost = Number(usage.cost);
+  return <p class="box-text spent">{words.spent(count.format(usage.prompt_tokens), count.format(usage.completion_tokens), cost > 0 ? money.format(cost) : "")}</p>;
 }
 
 type FieldProps = { label: string; value: string; set: (v: string) => void; min: string; max: string; step: string };

@@ -145,6 +145,7 @@ export const de: Words = {
   system: "Anweisungen an das Modell (System-Prompt)",
   systemHint: "Wie der Bot es hat",
   temperature: "Temperatur",
+  spent: (read: string, written: string, cost: string) => `Bisher: ${read} Token gelesen, ${written} geschrieben${cost ? `, ${cost}` : ""}.`,
   temperatureHint: "0 ist beständig, 1 ist lebhaft; leer: wie der Bot",
   topP: "Top-p",
   maxTokens: "Längste Antwort, in Token",

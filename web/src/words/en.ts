@@ -144,6 +144,7 @@ export const en = {
   system: "Instructions to the model (system prompt)",
   systemHint: "As the bot has it",
   temperature: "Temperature",
+  spent: (read: string, written: string, cost: string) => `So far: ${read} tokens read, ${written} written${cost ? `, ${cost}` : ""}.`,
   temperatureHint: "0 is steady, 1 is lively; empty: the bot's",
   topP: "Top-p",
   maxTokens: "Longest answer, in tokens",
