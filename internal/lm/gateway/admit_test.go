@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,18 +20,33 @@ import (
 
 // till is whoever lets requests in.
 type till struct {
+	mu    sync.Mutex // guards needs and done
 	needs []gateway.Need
 	done  []gateway.Record
 	no    error
 }
 
 func (x *till) admit(_ context.Context, _ *gateway.Record, n gateway.Need) (gateway.Admission, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.needs = append(x.needs, n)
 	return x, x.no
 }
 
 func (x *till) Header(h http.Header)   { h["X-Ratelimit-Remaining-Requests"] = []string{"7"} }
-func (x *till) Done(r *gateway.Record) { x.done = append(x.done, *r) }
+
+func (x *till) Done(r *gateway.Record) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.done = append(x.done, *r)
+}
+
+// asked is how many it was to let in.
+func (x *till) asked() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.needs)
+}
 
 // quota is a fault that says that a quota is used up.
 type quota struct{ error }
