@@ -81,11 +81,16 @@ func (l *Log) successor(st StreamState) string {
 	return witness
 }
 
+// preferred asks for a node to lead.
+func preferred(node string) map[string]any {
+	return map[string]any{"placement": map[string]any{"preferred": serverPrefix + node}}
+}
+
 // moveLeader makes a node the leader of a stream and of its queue.
 func (l *Log) moveLeader(ctx context.Context, stream, node string) error {
 	ctx, cancel := context.WithTimeout(ctx, leaderTime)
 	defer cancel()
-	to := map[string]any{"placement": map[string]any{"preferred": serverPrefix + node}}
+	to := preferred(node)
 	if err := l.ask(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+stream, to, nil); err != nil {
 		return fmt.Errorf("move leader of %s: %w", stream, err)
 	}

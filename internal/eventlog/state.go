@@ -90,15 +90,17 @@ type lack struct {
 }
 
 // behind returns since when this node's own copy of a stream, which goes up to
-// last, lacks an entry. One that is always a moment behind lacks another one
-// each time.
-func (v *clusterView) behind(stream string, last uint64, now time.Time) time.Time {
+// last, lacks an entry: one that followers were told, or that the leader has.
+// (Followers here are told nothing as long as the copy has a hole.) One that is
+// always a moment behind lacks another one each time.
+func (v *clusterView) behind(stream string, last, leaders uint64, now time.Time) time.Time {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	is := v.lacks[stream]
 	if last >= is.seq {
-		if is = (lack{}); last < v.told[stream] {
-			is = lack{v.told[stream], now}
+		is = lack{}
+		if there := max(v.told[stream], leaders); last < there {
+			is = lack{there, now}
 		}
 		v.lacks[stream] = is
 	}
@@ -264,7 +266,7 @@ func (l *Log) lookAtStream(ctx context.Context, name, home string) {
 	}
 	v := &l.view
 	if last, here := l.lastHere(name); here {
-		st.Behind = v.behind(name, last, time.Now())
+		st.Behind = v.behind(name, last, st.Last, time.Now())
 	}
 	v.mu.Lock()
 	was := v.streams[name]
@@ -279,6 +281,7 @@ func (l *Log) lookAtStream(ctx context.Context, name, home string) {
 		l.lg.Info("log stream", "stream", name, "leader", st.Leader, "region", st.Region, "quorum", st.Quorum)
 	}
 	l.goHome(ctx, st)
+	l.passQueue(ctx, st)
 }
 
 // lookAt asks a stream's leader how it is. Nobody who answers in time is no
@@ -311,6 +314,27 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	slices.SortFunc(st.Replicas, func(a, b Replica) int { return cmp.Compare(a.Node, b.Node) })
 	st.Quorum = near > len(st.Replicas)/2
 	return st
+}
+
+// passQueue gives the lead of a stream's queue to who leads the stream, if this
+// node's own copy is behind: a queue hands out what its leader's copy has, and so
+// nothing that is new.
+func (l *Log) passQueue(ctx context.Context, st StreamState) {
+	if st.Behind.IsZero() || time.Since(st.Behind) <= mostBehind || st.Leader == "" || st.Leader == l.opts.Node || st.Home == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	queue := st.Stream + "." + turns
+	var info streamInfo
+	if err := l.ask(ctx, "$JS.API.CONSUMER.INFO."+queue, nil, &info); err != nil || info.Cluster == nil || strings.TrimPrefix(info.Cluster.Leader, serverPrefix) != l.opts.Node {
+		return
+	}
+	if err := l.ask(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+queue, preferred(st.Leader), nil); err != nil {
+		l.lg.Warn("the lead of the queue can't be given away yet, though this copy of the log is behind", "stream", st.Stream, "err", err)
+		return
+	}
+	l.lg.Info("the queue is led elsewhere, as this copy of the log is behind", "stream", st.Stream, "leader", st.Leader)
 }
 
 // goHome moves the leader of a home stream to this node, if it is the home's

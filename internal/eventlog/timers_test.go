@@ -117,15 +117,18 @@ func TestACopyThatIsBehind(t *testing.T) {
 	v := &clusterView{told: map[string]uint64{}, lacks: map[string]lack{}}
 	now := time.Now()
 	for i, c := range []struct {
-		told, last uint64
-		behind     int // since that look; -1 = it is not
-	}{{0, 0, -1}, {10, 10, -1}, {20, 15, 2}, {30, 25, 3}, {40, 25, 3}, {50, 29, 3}, {50, 45, 6}, {50, 50, -1}, {50, 60, -1}} {
+		told, leaders, last uint64
+		behind              int // since that look; -1 = it is not
+	}{
+		{0, 0, 0, -1}, {10, 0, 10, -1}, {20, 0, 15, 2}, {30, 0, 25, 3}, {40, 0, 25, 3}, {50, 0, 29, 3}, {50, 0, 45, 6}, {50, 0, 50, -1}, {50, 0, 60, -1},
+		{60, 70, 60, 9}, {60, 80, 60, 9}, {60, 0, 60, 9}, {60, 90, 75, 12}, {90, 90, 90, -1}, // a hole: nothing is told
+	} {
 		v.tell("s", c.told)
 		want := time.Time{}
 		if c.behind >= 0 {
 			want = now.Add(time.Duration(c.behind) * time.Second)
 		}
-		if got := v.behind("s", c.last, now.Add(time.Duration(i)*time.Second)); !got.Equal(want) {
+		if got := v.behind("s", c.last, c.leaders, now.Add(time.Duration(i)*time.Second)); !got.Equal(want) {
 			t.Errorf("look %d: behind since %v, want %v", i, got.Sub(now), want.Sub(now))
 		}
 	}
