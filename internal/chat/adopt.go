@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/conversation"
@@ -15,6 +16,8 @@ const (
 	// adoptAgain is how long a new leader may need until it knows of all that the
 	// dead one has acknowledged.
 	adoptAgain = 250 * time.Millisecond
+	// mostTaken is how many turns are looked at side by side.
+	mostTaken = 64
 )
 
 // Adopt takes up the turns of a home that this worker serves which nobody has
@@ -80,27 +83,40 @@ func (s *Service) adopt(taking, ctx context.Context, home string, lost func(work
 	}
 }
 
+// take looks at many at once: each costs a way to the leader of the log and back,
+// and somebody waits for each.
 func (s *Service) take(ctx context.Context, orphans []Orphan, lost func(worker string) bool) {
+	var all sync.WaitGroup
+	places := make(chan struct{}, mostTaken)
 	for _, o := range orphans {
-		l, err := s.Open(ctx, o.Conversation)
-		if err != nil {
-			continue // its lease brings it
-		}
-		var turn *event.Turn
-		l.View(func(st *conversation.State) {
-			for _, t := range st.Turns() {
-				mine := st.Claim.Turn == t.ID && (st.Claim.Worker == s.opts.Worker || lost(st.Claim.Worker))
-				if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
-					turn = &t.Turn
-				}
-			}
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			s.takeOne(ctx, o, lost)
 		})
-		if turn != nil {
-			s.start(ctx, event.Lease{Entry: event.Entry{
-				Conversation: o.Conversation, Seq: o.Seq,
-				Event: event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: turn}},
-			}})
+	}
+	all.Wait()
+}
+
+func (s *Service) takeOne(ctx context.Context, o Orphan, lost func(worker string) bool) {
+	l, err := s.Open(ctx, o.Conversation)
+	if err != nil {
+		return // its lease brings it
+	}
+	defer l.Close()
+	var turn *event.Turn
+	l.View(func(st *conversation.State) {
+		for _, t := range st.Turns() {
+			mine := st.Claim.Turn == t.ID && (st.Claim.Worker == s.opts.Worker || lost(st.Claim.Worker))
+			if t.Seq == o.Seq && !st.Deleted && (t.State == event.Queued || t.State == event.Running && mine) {
+				turn = &t.Turn
+			}
 		}
-		l.Close()
+	})
+	if turn != nil {
+		s.start(ctx, event.Lease{Entry: event.Entry{
+			Conversation: o.Conversation, Seq: o.Seq,
+			Event: event.Event{Kind: event.KindSaid, Said: &event.Said{Turn: turn}},
+		}})
 	}
 }
