@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -230,6 +231,7 @@ func TestRegions(t *testing.T) {
 		{"isolated", isolated},
 		{"a deposed leader", deposed},
 		{"who was told can read it", toldThenRead},
+		{"a queue leaves a copy that is behind", queueLeaves},
 		{"restart of all", restartAll},
 		{"wiped disk", wiped},
 	} {
@@ -666,6 +668,35 @@ func toldThenRead(t *testing.T, w *world) {
 	if got := titles(readAll(t, w.logs[singapore], conv, 0)); !slices.Equal(got, []string{"first", "second", "third"}) {
 		t.Errorf("read %q", got)
 	}
+}
+
+// A node whose copy of a stream gets no further says so, and does not go on
+// leading the stream's queue: that would hand out nothing that is new.
+func queueLeaves(t *testing.T, w *world) {
+	w.home(korea)
+	conv := event.NewConversation(korea)
+	stream := w.logs[singapore].StreamOf(conv)
+	eventually(t, "singapore leads korea's queue", 20*time.Second, func() bool {
+		return w.logs[singapore].LeadQueue(t.Context(), stream, singapore) == singapore
+	})
+	last, err := w.logs[korea].Last(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.logs[singapore].Told(stream, last+5)
+	eventually(t, "singapore says that its copy is behind", 20*time.Second, func() bool {
+		err := w.logs[singapore].Health(t.Context())
+		return fault.Is(err, fault.Unavailable) && strings.Contains(err.Error(), "behind")
+	})
+	eventually(t, "the queue is led by who leads the log", 20*time.Second, func() bool {
+		return w.logs[singapore].LeadQueue(t.Context(), stream, "") == korea
+	})
+	for i := range 6 {
+		if _, err := w.logs[korea].Append(t.Context(), titled(conv, fmt.Sprint(i), nil, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "singapore is well", 20*time.Second, func() bool { return w.logs[singapore].Health(t.Context()) == nil })
 }
 
 func restartAll(t *testing.T, w *world) {

@@ -1,5 +1,10 @@
 package eventlog
 
+import (
+	"context"
+	"strings"
+)
+
 // Told makes followers believe that they have heard of an entry.
 func (l *Log) Told(stream string, seq uint64) { l.view.tell(stream, seq) }
 
@@ -15,4 +20,20 @@ func (l *Log) Members() int {
 		return 0
 	}
 	return info.Meta.Size
+}
+
+// LeadQueue asks for a node to lead a stream's queue ("" = nobody else), and
+// returns who does.
+func (l *Log) LeadQueue(ctx context.Context, stream, node string) string {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	queue := stream + "." + turns
+	if node != "" {
+		_ = l.ask(ctx, "$JS.API.CONSUMER.LEADER.STEPDOWN."+queue, preferred(node), nil)
+	}
+	var info streamInfo
+	if err := l.ask(ctx, "$JS.API.CONSUMER.INFO."+queue, nil, &info); err != nil || info.Cluster == nil {
+		return ""
+	}
+	return strings.TrimPrefix(info.Cluster.Leader, serverPrefix)
 }
