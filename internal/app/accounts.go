@@ -36,6 +36,11 @@ func (a *App) startAccounts(ctx context.Context) error {
 			o.Tenants[auth.UserOf(k.Name)] = k.Tenant
 		}
 	}
+	for _, k := range a.cfg.Kafka {
+		if k.Tenant != "" {
+			o.Tenants[kafkaUser(k.Name)] = k.Tenant
+		}
+	}
 	svc, err := account.New(o)
 	if err != nil {
 		return err

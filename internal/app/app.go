@@ -25,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/internal/api"
 	"github.com/parleyhq/parley/internal/auth"
 	"github.com/parleyhq/parley/internal/batch"
+	"github.com/parleyhq/parley/internal/batch/kafka"
 	"github.com/parleyhq/parley/internal/channel"
 	"github.com/parleyhq/parley/internal/channel/connector"
 	"github.com/parleyhq/parley/internal/chat"
@@ -73,6 +74,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	batches  *batch.Service
 	accounts *account.Service
+	bridges  []*kafka.Bridge
 	crews    atomic.Pointer[[]*crew.Crew] // of the engines that are scaled
 	crewing  sync.Mutex                   // held while crews come and go
 	board    *health.Board
@@ -150,6 +152,7 @@ func (a *App) Start(ctx context.Context) (err error) {
 		{"accounts", a.unlessWitness(a.startAccounts)},
 		{"chat", a.unlessWitness(a.startChat)},
 		{"batches", a.unlessWitness(a.startBatches)},
+		{"kafka", a.unlessWitness(a.startKafka)},
 		{"http", a.startHTTP},
 		{"world", a.startWorld},
 		{"pid file", a.writePid},
@@ -573,6 +576,9 @@ func (a *App) checks() *health.Board {
 	}
 	if a.understanding != nil {
 		checks = append(checks, health.Check{Name: "understanding", Probe: a.understanding.Health})
+	}
+	for i, b := range a.bridges {
+		checks = append(checks, health.Check{Name: "kafka " + a.cfg.Kafka[i].Name, Probe: b.Health})
 	}
 	return health.New(time.Second, checks...)
 }

@@ -23,10 +23,22 @@ const (
 	mostCustom   = 512  // bytes
 )
 
-// check says what is wrong with a line, nil if nothing is.
-func check(endpoint string, raw []byte) (l line, p *Problem) {
+// check says what is wrong with a line of a batch, nil if nothing is.
+func check(endpoint string, raw []byte) (line, *Problem) {
+	l, p := parse(raw)
+	if p == nil {
+		p = l.check(endpoint)
+	}
+	return l, p
+}
+
+func (l *line) wrong(code, param, format string, args ...any) *Problem {
+	return &Problem{Code: code, Message: fmt.Sprintf(format, args...), Param: param, custom: l.Custom}
+}
+
+func parse(raw []byte) (l line, p *Problem) {
 	wrong := func(code, param, format string, args ...any) (line, *Problem) {
-		return l, &Problem{Code: code, Message: fmt.Sprintf(format, args...), Param: param, custom: l.Custom}
+		return l, l.wrong(code, param, format, args...)
 	}
 	if !utf8.Valid(raw) {
 		return wrong("invalid_encoding", "", "this line is not valid UTF-8")
@@ -42,9 +54,15 @@ func check(endpoint string, raw []byte) (l line, p *Problem) {
 		}
 		return wrong("invalid_json_line", "", "this line is not a JSON object")
 	}
+	return l, nil
+}
+
+// check says what is wrong with what stands in the line.
+func (l *line) check(endpoint string) *Problem {
 	var body struct {
 		Stream json.RawMessage `json:"stream"`
 	}
+	wrong := l.wrong
 	switch {
 	case l.Custom == "":
 		return wrong("missing_required_parameter", "custom_id", `"custom_id" is missing: it names the line in the output`)
@@ -69,7 +87,7 @@ func check(endpoint string, raw []byte) (l line, p *Problem) {
 	case len(body.Stream) > 0 && string(body.Stream) != "null" && string(body.Stream) != "false":
 		return wrong("invalid_value", "body.stream", "a batch has nobody to stream to: leave stream out")
 	}
-	return l, nil
+	return nil
 }
 
 var errEnough = errors.New("enough was read")
@@ -167,8 +185,7 @@ type (
 )
 
 // answered makes the record of a line that was asked.
-func answered(b Batch, n int, l line, a Answer) []byte {
-	id := requestID(b, n)
+func answered(id string, l line, a Answer) []byte {
 	kind := byte(good)
 	if a.Status < 200 || a.Status > 299 {
 		kind = bad

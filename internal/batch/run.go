@@ -282,24 +282,31 @@ func (r *run) line(ctx, asking context.Context, b Batch, n int, raw []byte) {
 		r.put(ctx, b, n, refused(b, n, p.custom, p.Code, p.Message))
 		return
 	}
-	for tries, wait := 0, r.s.o.Again; ; wait = min(2*wait, longWait) {
-		a := r.s.o.Answer(asking, r.now().Owner, b.Endpoint, l.Body)
-		r.s.gate.leave(owner, b.ID)
-		if asking.Err() != nil && (a.Status < 200 || a.Status > 299) {
-			return
+	if a, ok := r.s.asked(asking, r.now().Owner, owner, b.ID, b.Endpoint, l.Body); ok {
+		r.put(ctx, b, n, answered(requestID(b, n), l, a))
+	}
+}
+
+// asked has a request answered, again and again where that may help. The caller
+// has a place in the gate, by these names; it is given back. False: ctx is over.
+func (s *Service) asked(ctx context.Context, user, owner, batch, endpoint string, body []byte) (Answer, bool) {
+	for tries, wait := 0, s.o.Again; ; wait = min(2*wait, longWait) {
+		a := s.o.Answer(ctx, user, endpoint, body)
+		s.gate.leave(owner, batch)
+		if ctx.Err() != nil && (a.Status < 200 || a.Status > 299) {
+			return a, false
 		}
 		if a.Asked && a.Status != http.StatusTooManyRequests {
 			tries++
 		}
 		if !passing(a.Status) || tries >= mostTries {
-			r.put(ctx, b, n, answered(b, n, l, a))
-			return
+			return a, true
 		}
-		if pause.For(asking, max(wait/2+rand.N(wait/2), min(a.After, longWait))) != nil {
-			return
+		if pause.For(ctx, max(wait/2+rand.N(wait/2), min(a.After, longWait))) != nil {
+			return a, false
 		}
-		if r.s.gate.enter(asking, owner, b.ID) != nil {
-			return
+		if s.gate.enter(ctx, owner, batch) != nil {
+			return a, false
 		}
 	}
 }

@@ -144,6 +144,9 @@ func (l *loader) finishAccounts(c *Config) {
 	for _, k := range c.Keys {
 		keys[k.Name], tenants[k.Tenant] = true, true
 	}
+	for _, k := range c.Kafka {
+		tenants[k.Tenant] = true
+	}
 	for i, b := range c.Budgets {
 		key := fmt.Sprintf("budgets[%d]", i)
 		l.at = sourceOf(c, key, "budgets")
@@ -158,7 +161,7 @@ func (l *loader) finishAccounts(c *Config) {
 		case err != nil:
 			l.problem(key, "minute: {requests: 60} or so, minute, day or month, each with requests, tokens or money", "%v", err)
 		case b.For == account.Tenant && b.Who != "" && !tenants[b.Who]:
-			l.problem(key+".who", "keys have the setting tenant", "no key belongs to a tenant %q", b.Who)
+			l.problem(key+".who", "keys and kafka have the setting tenant", "no key and no kafka belongs to a tenant %q", b.Who)
 		case b.For == account.Key && b.Who != "" && !keys[b.Who]:
 			l.problem(key+".who", "", "there is no key %q", b.Who)
 		case b.money() && len(c.Prices) == 0 && !l.failed("price"):

@@ -87,7 +87,7 @@ func TestWrongBudgetsAndPrices(t *testing.T) {
 		"budgets:\n  - {name: a, for: everyone, day: {tokens: 9999999999999999999}}":                           {"out of bounds"},
 		"budgets:\n  - {name: a, for: everyone, day: {money: 1}}":                                              {"needs prices"},
 		"budgets:\n  - {name: a, for: everyone, hour: {requests: 1}}":                                          {"no such setting"},
-		"budgets:\n  - {name: a, for: tenant, who: b, day.requests: 1}":                                        {"no key belongs"},
+		"budgets:\n  - {name: a, for: tenant, who: b, day.requests: 1}":                                        {"belongs to a tenant"},
 		"budgets:\n  - {name: a, for: key, who: b, day.requests: 1}":                                           {"there is no key"},
 		"budgets:\n  - {name: a, for: user, day.requests: 1}\n  - {name: a, for: everyone, day.requests: 1.5}": {"another budget too", "p.yaml:3", "a number with a fraction"},
 		"prices:\n  - {model: a, input: 1}\n  - {input: .inf, output: -1}":                                     {"p.yaml:2", "prices[0].output: is missing", "p.yaml:3", "prices[1].model: is missing", "out of bounds"},

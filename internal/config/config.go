@@ -57,6 +57,7 @@ type Config struct {
 	Log        Log
 	Limits     Limits
 	Responses  Responses
+	Kafka      []Kafka
 	Checkpoint time.Duration // between two checkpoints of an answer
 	Heartbeat  time.Duration // between two signs of life on an event stream
 	Session    time.Duration // lifetime of a browser's session
@@ -429,6 +430,7 @@ func (l *loader) finish(c *Config) {
 	l.finishSlack(c)
 	l.finishTeams(c)
 	l.finishWebhooks(c)
+	l.finishKafka(c)
 	l.finishMessenger(c)
 	l.finishTelegram(c)
 	l.finishWidget(c)

@@ -126,6 +126,8 @@ func modelSettings() []row[Config] {
 			func(c *Config) *time.Duration { return &c.Responses.Age }, time.Second, 400*24*time.Hour),
 		toggle(Row{Key: "response_cache.shared", Default: "false", Env: "PARLEY_RESPONSE_CACHE_SHARED", Doc: "Give what one user was answered to the others who ask the same, too."},
 			func(c *Config) *bool { return &c.Responses.Shared }),
+		itemList(Row{Key: "kafka", Doc: "Topics of Kafka clusters with requests that nobody waits for, and others for their answers (docs/batch.md#kafka). The same list on all nodes."},
+			kafkaSettings(), 100, func(c *Config) *[]Kafka { return &c.Kafka }),
 	}
 }
 

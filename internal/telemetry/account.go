@@ -19,7 +19,7 @@ type Accounts struct {
 func (m *Metrics) Accounts() *Accounts {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-		m.reg.MustRegister(c)
+		m.here.MustRegister(c)
 		return c
 	}
 	a := &Accounts{
@@ -30,7 +30,7 @@ func (m *Metrics) Accounts() *Accounts {
 			Name: "parley_account_draw_seconds", Help: "Time to get a part of a budget from its ledger, by outcome: drawn, short, failed.", Buckets: fastBuckets,
 		}, []string{"outcome"}),
 	}
-	m.reg.MustRegister(a.drawn)
+	m.here.MustRegister(a.drawn)
 	return a
 }
 

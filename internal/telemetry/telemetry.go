@@ -40,6 +40,7 @@ type Metrics struct {
 	resumed         *prometheus.CounterVec
 	continued       *prometheus.CounterVec
 	remembered      *prometheus.CounterVec
+	kafka, aborted  *prometheus.CounterVec
 	durable         prometheus.Histogram
 	requests        *prometheus.HistogramVec
 	readers         prometheus.Gauge
@@ -88,6 +89,8 @@ func New(version, region string) *Metrics {
 	m.turns = counter("parley_turns_total", "Turns that ended, by their last state.", "state")
 	m.continued = counter("parley_continuations_total", "Answers through /v1 that went on after their engine had failed, by policy.", append(engine, "policy")...)
 	m.remembered = counter("parley_response_cache_requests_total", "Requests through /v1 that the response cache was asked about, by what it did: hit, miss, bypass (the client did not want it).", "gen_ai_request_model", "outcome")
+	m.kafka = counter("parley_kafka_records_total", "Requests of a topic whose answers were put out, by outcome: answered, refused.", "kafka", "outcome")
+	m.aborted = counter("parley_kafka_aborts_total", "Transactions that were not committed, as the partitions went to another node; their requests come again.", "kafka")
 	m.resumed = counter("parley_turns_resumed_total", "Attempts that went on with a cut answer, by policy.", append(engine, "policy")...)
 	m.durable = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "parley_checkpoint_durable_seconds",
@@ -246,6 +249,15 @@ func (m *Metrics) Continued(engine, model string, policy lm.Policy) {
 
 // Cached notes what the response cache did about a request.
 func (m *Metrics) Cached(model, outcome string) { m.remembered.WithLabelValues(model, outcome).Inc() }
+
+// KafkaAnswered notes answers that are in their topic.
+func (m *Metrics) KafkaAnswered(name string, well, bad int) {
+	m.kafka.WithLabelValues(name, "answered").Add(float64(well))
+	m.kafka.WithLabelValues(name, "refused").Add(float64(bad))
+}
+
+// KafkaAborted notes a transaction that was not committed.
+func (m *Metrics) KafkaAborted(name string) { m.aborted.WithLabelValues(name).Inc() }
 
 // Durable notes how long a checkpoint took.
 func (m *Metrics) Durable(took time.Duration) { m.durable.Observe(took.Seconds()) }

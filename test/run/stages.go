@@ -256,7 +256,34 @@ func stories(ctx context.Context, j *job) error {
 	if os.Getenv("PARLEY_KILLS") == "" {
 		env = append(env, "PARLEY_KILLS=10") // the promise was tested with 50
 	}
+	lib, err := kafka(ctx, j)
+	if err != nil {
+		return err
+	}
+	env = append(env, "PARLEY_KAFKA_LIB="+lib)
 	return j.goTest(ctx, env, "-count=1", "-timeout", "18m", "./test/stories/...")
+}
+
+// kafka has a broker's published jars in the cache.
+func kafka(ctx context.Context, j *job) (string, error) {
+	lib := filepath.Join(j.cache, "kafka-4.1.0")
+	whole := filepath.Join(lib, "whole")
+	if _, err := os.Stat(whole); err == nil {
+		return lib, nil
+	}
+	if err := j.need(ctx, "java", "default-jre-headless"); err != nil {
+		return "", err
+	}
+	if err := j.need(ctx, "mvn", "maven"); err != nil {
+		return "", err
+	}
+	if err := j.sh(ctx, sh("mvn", "-q", "-B", "-f", "test/stories/kafka", "dependency:copy-dependencies", "-DoutputDirectory="+lib)); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(whole, nil, 0o644); err != nil {
+		return "", fmt.Errorf("note that Kafka is there: %w", err)
+	}
+	return lib, nil
 }
 
 // faults begins with another seed each day.
@@ -277,7 +304,11 @@ func campaigns(ctx context.Context, j *job) error {
 	if err != nil {
 		return err
 	}
-	return j.goTest(ctx, append(p.env(j), "PARLEY_KILLS=50", "PARLEY_DAMAGES=50"), "-count=1", "-timeout", "345m", "./test/stories/...")
+	lib, err := kafka(ctx, j)
+	if err != nil {
+		return err
+	}
+	return j.goTest(ctx, append(p.env(j), "PARLEY_KILLS=50", "PARLEY_DAMAGES=50", "PARLEY_KAFKA_LIB="+lib), "-count=1", "-timeout", "345m", "./test/stories/...")
 }
 
 // talk measures a long conversation as test/browser/measure does by hand.

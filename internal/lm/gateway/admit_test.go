@@ -33,7 +33,7 @@ func (x *till) admit(_ context.Context, _ *gateway.Record, n gateway.Need) (gate
 	return x, x.no
 }
 
-func (x *till) Header(h http.Header)   { h["X-Ratelimit-Remaining-Requests"] = []string{"7"} }
+func (x *till) Header(h http.Header) { h["X-Ratelimit-Remaining-Requests"] = []string{"7"} }
 
 func (x *till) Done(r *gateway.Record) {
 	x.mu.Lock()
