@@ -314,7 +314,36 @@ func (f *Fleet) Again(ctx context.Context, ask *balance.Ask, l *Lease, err error
 	}
 	ask.Tried = append(ask.Tried, l.Engine.Name())
 	v := verdict(ctx, err)
-	return (v == balance.Failed || v == balance.Refused) && len(ask.Tried) <= len(*f.members.Load())
+	if v != balance.Failed && v != balance.Refused {
+		return false
+	}
+	all := len(*f.members.Load())
+	met := different(ask.Tried)
+	return len(ask.Tried) <= all || met < all && len(ask.Tried)-met <= mostRepeats
+}
+
+// A request comes to an engine that has failed it once more when the others are
+// out. It gives them time then: one of them may be well already.
+const (
+	mostRepeats  = 5
+	repeatFirst  = 250 * time.Millisecond
+	repeatLonger = time.Second
+)
+
+func different(names []string) int {
+	return len(slices.Compact(slices.Sorted(slices.Values(names))))
+}
+
+// respite is how long a request rests before it is taken to an engine.
+func respite(tried []string) time.Duration {
+	if len(tried) < 2 {
+		return 0
+	}
+	n := len(tried) - different(tried)
+	if n == 0 {
+		return 0
+	}
+	return min(repeatFirst<<min(n-1, 8), repeatLonger)
 }
 
 var (

@@ -8,6 +8,7 @@ import (
 	"github.com/parleyhq/parley/internal/balance"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Turn is the fleet as the engine of one request. With a chain it goes on to
@@ -38,6 +39,10 @@ func (t *Turn) Route() *Lease { return t.at.Load() }
 
 // Take waits for a member and notes which one it is.
 func (t *Turn) Take(ctx context.Context, ask *balance.Ask) (*Lease, error) {
+	if rest := respite(ask.Tried); rest > 0 && pause.For(ctx, rest) != nil {
+		err := ctx.Err()
+		return nil, fault.Wrap(err, fault.CodeOf(err), "the request was given up before another engine was asked")
+	}
 	for {
 		p := patience{most: t.o.Wait, stay: t.told != nil, told: t.told}
 		if ask.Within > 0 {
