@@ -1,7 +1,7 @@
 // One message: what was said or is being answered, its state in words, and
 // what can be done with it.
 import { Component, type VNode } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Node, withdrawn } from "../conversation.ts";
 import { carried } from "../files.ts";
 import type { Open } from "../open.ts";
@@ -239,8 +239,8 @@ function Versions({ open, step }: { open: Open; step: Step }): VNode | null {
 function Editor({ text, full, onSend, onCancel }: { text: string; full: boolean; onSend: (t: string) => void; onCancel: () => void }): VNode {
   const [value, set] = useState(text);
   const area = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
-    area.current?.focus();
+  useLayoutEffect(() => {
+    area.current?.focus(); // at once: what is selected or typed then is not disturbed
     area.current?.setSelectionRange(text.length, text.length);
   }, []);
   const send = (): void => {
