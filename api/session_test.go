@@ -640,7 +640,6 @@ func bodyFor(operation string) string {
 	return `{"title":"x","type":"message","text":"x","input":"x","prompt":"x","key":"x","messages":[{"role":"user","content":"x"}]}`
 }
 
-// nodeItself asks for health and what else is not about conversations.
 // usage asks what the session has spent so far.
 func usage(t *testing.T, open, keyed *caller) {
 	t.Helper()
@@ -664,6 +663,7 @@ func usage(t *testing.T, open, keyed *caller) {
 	keyed.with("Authorization", "Bearer alices-key-0123456789").ok(200, "GET", "/api/v1/usage?user=key-bob", "")
 }
 
+// nodeItself asks for health and what else is not about conversations.
 func nodeItself(t *testing.T, open, keyed *caller) {
 	t.Helper()
 	rebound := open.with("Host", "evil.example")

@@ -198,7 +198,11 @@ func answered(id string, l line, a Answer) []byte {
 
 // refused makes the record of a line without an answer.
 func refused(b Batch, n int, custom, code, message string) []byte {
-	out := outLine{ID: requestID(b, n), Error: &outError{code, message, n}}
+	return unanswered(requestID(b, n), custom, outError{code, message, n})
+}
+
+func unanswered(id, custom string, why outError) []byte {
+	out := outLine{ID: id, Error: &why}
 	if custom != "" {
 		out.Custom = &custom
 	}

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -30,16 +31,14 @@ func (s *Service) Single(ctx context.Context, r Request) (out []byte, well bool,
 		if l.Method == "" {
 			l.Method = "POST"
 		}
-		if p = l.check(l.URL); !slices.Contains(Endpoints(), l.URL) {
+		if slices.Contains(Endpoints(), l.URL) {
+			p = l.check(l.URL)
+		} else {
 			p = l.wrong("mismatched_endpoint", "url", "%q must be one of %s", "url", strings.Join(Endpoints(), ", "))
 		}
 	}
 	if p != nil {
-		custom := p.custom
-		if custom == "" {
-			custom = r.Custom
-		}
-		return Refusal(r.ID, custom, p.Code, p.Message), false, nil
+		return Refusal(r.ID, cmp.Or(p.custom, r.Custom), p.Code, p.Message), false, nil
 	}
 	if s.gate.enter(ctx, r.User, r.From) != nil {
 		return nil, false, ended(ctx)
@@ -54,11 +53,7 @@ func (s *Service) Single(ctx context.Context, r Request) (out []byte, well bool,
 
 // Refusal is the line of a request without an answer.
 func Refusal(id, custom, code, message string) []byte {
-	out := outLine{ID: id, Error: &outError{Code: code, Message: message}}
-	if custom != "" {
-		out.Custom = &custom
-	}
-	return record(bad, out)[1:]
+	return unanswered(id, custom, outError{Code: code, Message: message})[1:]
 }
 
 func ended(ctx context.Context) error {

@@ -78,7 +78,7 @@ func TestWrongBudgetsAndPrices(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("prices:\n  - {model: a, input: 1, output: 2}\n  - {model: b, input: -1}\ncurrency: EUR\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for text, says := range map[string][]string{
+	refused(t, map[string][]string{
 		"budgets:\n  - {name: a, for: everyone}":                                                               {"p.yaml:2", "limits nothing"},
 		"budgets:\n  - {name: a, for: everybody, day.requests: 1}":                                             {"did you mean \"everyone\"?"},
 		"budgets:\n  - {name: a, for: everyone, who: x, day.requests: 1}":                                      {"can't be for"},
@@ -96,7 +96,13 @@ func TestWrongBudgetsAndPrices(t *testing.T) {
 		"price_file: ./nowhere":    {"can't be read"},
 		"price_file: " + bad:       {"prices.yaml:3", "-1 is out of bounds", "output", "prices.yaml:4", "no such setting"},
 		"budgets: 3\nprices: true": {"p.yaml:1", "p.yaml:2"},
-	} {
+	})
+}
+
+// refused reads configurations that are wrong; each error says all that is listed.
+func refused(t *testing.T, wrong map[string][]string) {
+	t.Helper()
+	for text, says := range wrong {
 		_, err := config.Parse("p.yaml", []byte(text), []string{"HOME=/home/x"})
 		var all config.Problems
 		if !errors.As(err, &all) {
