@@ -60,17 +60,8 @@ func TestWriteFailedForWantOfRoom(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	until := time.Now().Add(20 * time.Second)
-	err := try(2)
-	for ; err != nil && time.Now().Before(until); err = try(2) {
-		<-time.After(50 * time.Millisecond)
-	}
-	if err != nil {
-		t.Fatalf("with room again: %v", err)
-	}
-	if err := l.Health(t.Context()); err != nil {
-		t.Errorf("health with room again: %v", err)
-	}
+	eventually(t, "a write goes through, with room again", 20*time.Second, func() bool { return try(2) == nil })
+	eventually(t, "the log calls itself well", 20*time.Second, func() bool { return l.Health(t.Context()) == nil })
 	there := map[string]int{}
 	for _, got := range titles(readAll(t, l, c, 0)) {
 		there[got]++
