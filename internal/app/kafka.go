@@ -3,13 +3,12 @@ package app
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"os"
+	"fmt"
 
 	"github.com/parleyhq/parley/internal/batch"
 	"github.com/parleyhq/parley/internal/batch/kafka"
 	"github.com/parleyhq/parley/internal/config"
-	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/tlscert"
 )
 
 // kafkaUser is whose the requests of a topic are.
@@ -44,13 +43,9 @@ func (a *App) bridge(k config.Kafka) (*kafka.Bridge, error) {
 	if k.TLS {
 		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		if k.CA != "" {
-			pem, err := os.ReadFile(k.CA)
-			if err != nil {
-				return nil, fault.Wrap(err, fault.Invalid, "the authorities of kafka %q can't be read: %v", k.Name, err)
-			}
-			o.TLS.RootCAs = x509.NewCertPool()
-			if !o.TLS.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, fault.New(fault.Invalid, "%s holds no certificate", k.CA)
+			var err error
+			if o.TLS, err = tlscert.Trusting(k.CA); err != nil {
+				return nil, fmt.Errorf("the authorities of kafka %q: %w", k.Name, err)
 			}
 		}
 	}

@@ -103,18 +103,36 @@ func Open(opts Options) (*Certs, error) {
 			return nil, fmt.Errorf("open certificates: %w", err)
 		}
 	}
-	b, err := readPEM(c.path(rootFile))
-	if err != nil {
+	var err error
+	if c.roots, err = authorities(c.path(rootFile)); err != nil {
 		return nil, fmt.Errorf("open certificates: %w", err)
-	}
-	c.roots = x509.NewCertPool()
-	if !c.roots.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("open certificates: there is no certificate in %s", c.path(rootFile))
 	}
 	if err := c.refresh(); err != nil {
 		return nil, fmt.Errorf("open certificates: %w", err)
 	}
 	return c, nil
+}
+
+// Trusting is how a client speaks TLS that trusts the authorities in a PEM file
+// and nobody else.
+func Trusting(path string) (*tls.Config, error) {
+	roots, err := authorities(path)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Invalid, "%v", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
+}
+
+func authorities(path string) (*x509.CertPool, error) {
+	b, err := readPEM(path)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("there is no certificate in %s", path)
+	}
+	return roots, nil
 }
 
 func (c *Certs) path(name string) string { return filepath.Join(c.opts.Dir, name) }

@@ -7,7 +7,6 @@ package alone
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +24,7 @@ import (
 	"github.com/parleyhq/parley/internal/edge/gslb"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/telemetry"
+	"github.com/parleyhq/parley/internal/tlscert"
 )
 
 // Program is a running edge.
@@ -62,8 +62,8 @@ func New(f File, version string, lg *slog.Logger) (*Program, error) {
 		Interval: f.Check.Interval, ProbeTimeout: f.Check.Timeout, Observer: p.metrics, Logger: lg,
 	}
 	if f.HTTP.CA != "" {
-		if o.TLS, err = trusting(f.HTTP.CA); err != nil {
-			return nil, err
+		if o.TLS, err = tlscert.Trusting(f.HTTP.CA); err != nil {
+			return nil, fmt.Errorf("the authorities of the regions' certificates: %w", err)
 		}
 	}
 	if p.front, err = front.New(o); err != nil {
@@ -102,18 +102,6 @@ func readPlaces(paths []string) (edge.Places, error) {
 		return nil, fault.Wrap(err, fault.Invalid, "the place data in %s can't be used", strings.Join(paths, ", "))
 	}
 	return r, nil
-}
-
-func trusting(path string) (*tls.Config, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the authority of the regions' certificates can't be read")
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fault.New(fault.Invalid, "there is no certificate in %s", path)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }
 
 // Start binds every port, measures the regions once and then serves. With an
