@@ -267,7 +267,7 @@ func stories(ctx context.Context, j *job) error {
 // kafka has a broker's published jars in the cache.
 func kafka(ctx context.Context, j *job) (string, error) {
 	lib := filepath.Join(j.cache, "kafka-4.1.0")
-	whole := filepath.Join(lib, "whole")
+	whole := filepath.Join(lib, "all") // a new name when the list has changed
 	if _, err := os.Stat(whole); err == nil {
 		return lib, nil
 	}

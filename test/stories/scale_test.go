@@ -126,6 +126,16 @@ func TestEnginesComeAndGo(t *testing.T) {
 // gauge reads a metric of the engine sim.
 func gauge(t *testing.T, url, name string) float64 {
 	t.Helper()
+	v, ok := metric(t, url, name+`{engine="sim",region="local"}`)
+	if !ok {
+		t.Fatalf("no %s in the metrics", name)
+	}
+	return v
+}
+
+// metric reads a node's metric; false if there is none yet.
+func metric(t *testing.T, url, series string) (float64, bool) {
+	t.Helper()
 	resp, err := http.Get(url + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -135,13 +145,13 @@ func gauge(t *testing.T, url, name string) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^` + name + `\{engine="sim",region="local"\} (\S+)$`).FindSubmatch(b)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindSubmatch(b)
 	if m == nil {
-		t.Fatalf("no %s in the metrics", name)
+		return 0, false
 	}
 	v, err := strconv.ParseFloat(string(m[1]), 64)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	return v, true
 }
