@@ -14,7 +14,7 @@ export const stories = {
     equal(await p.page.getAttribute("html", "lang"), "de", "the browser's language");
     await p.say("Guten Tag");
     await p.finished();
-    ok((await p.page.textContent("nav")).includes("Heute"), "the list is in German");
+    await until(async () => (await p.page.textContent("nav")).includes("Heute"), "the list is in German");
     await p.page.click("text=Vorlieben");
     await p.page.selectOption("dialog select >> nth=0", "dark");
     await clean(p, "the preferences");
@@ -24,7 +24,7 @@ export const stories = {
     await until(async () => (await p.page.getAttribute("html", "lang")) === "en", "English");
     await p.page.reload();
     await p.finished();
-    ok((await p.page.textContent("nav")).includes("Today"), "the choice stays");
+    await until(async () => (await p.page.textContent("nav")).includes("Today"), "the choice stays");
     equal(await p.page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(21, 23, 26)", "still dark");
     await p.page.click("text=Preferences");
     await p.page.selectOption("dialog select >> nth=0", "light");

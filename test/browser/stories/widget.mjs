@@ -139,11 +139,12 @@ export const stories = {
     await one.page.evaluate(() => Parley.close());
     equal((await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
     // Answered while nobody looks: the next page says that there is something.
-    e.delay = 12; // it is closed before the answer ends
+    e.delay = 200; // it is closed before the answer ends
     await two.say("A third time");
     await two.middle();
     await two.page.keyboard.press("Escape");
     await two.page.goto(origin + "/other");
+    e.delay = 5;
     await until(async () => /new answer/.test(await two.knob.getAttribute("aria-label")), "the bubble says that an answer came");
     await two.open();
     await until(async () => (await two.answers.count()) === 3, "it is there");

@@ -86,9 +86,9 @@ export const stories = {
     await p.page.keyboard.press("Control+Shift+KeyE");
     await until(async () => (await heard()).length > 0, "the first sentence is spoken");
     ok((await heard())[0].during, "the answer is still being written");
-    e.delay = 5;
     equal(await p.page.getAttribute("article.answer [aria-label='Read aloud']", "aria-pressed"), "true", "the button");
     await clean(p, "an answer that is read aloud");
+    e.delay = 5;
     await p.finished();
     const want = ["The kettle is hot.", "The water is ready for the tea.", "Here is code in go.", "Pour it over the leaves and wait for three minutes, then drink it slowly.", "That is all there is to it."];
     await soon(async () => (await heard()).map((h) => h.text).join("|"), want.join("|"), "what was spoken");
