@@ -71,7 +71,7 @@ func (l *Log) found(f rot.Found, how string) {
 		l.lg.Error("damaged on the disk: bytes of the log are not what was written", "where", place, "now", how)
 	}
 	for _, end := range f.Ends {
-		l.lg.Warn("damaged at its end, as a kill or a power cut leaves it: nothing that was acknowledged stood there", "where", end)
+		l.lg.Warn("damaged at its end, as a kill, a full disk or a power cut leaves it: nothing that was acknowledged stood there", "where", end)
 	}
 	if f.Restored > 0 {
 		l.lg.Warn("put back from the second copy", "records", f.Restored)

@@ -241,7 +241,7 @@ func TestOneRegionRots(t *testing.T) {
 			w.start(victim)
 		}
 		l := w.logs[victim]
-		if l.Integrity().Damaged == 0 {
+		if i := l.Integrity(); i.Damaged == 0 && i.Ends == 0 { // the last record may look like one that was cut short
 			t.Errorf("%s, clean stop %v: nothing was noticed", where, clean)
 		}
 		w.home(korea)

@@ -50,10 +50,10 @@ func Check(ctx context.Context, root string, how How) (Found, error) {
 		case !d.Type().IsRegular(), how.Known && strings.HasSuffix(path, ".blk"):
 			return nil
 		}
-		one, err := checkFile(path, how.Killed)
+		one, err := checkFile(path, how)
 		f.Bytes += one.Bytes
 		if len(one.Places) > 0 && !how.Stopped && pause.For(ctx, time.Second) == nil {
-			one, err = checkFile(path, false)
+			one, err = checkFile(path, how)
 		}
 		if err != nil {
 			return err
@@ -78,7 +78,7 @@ func Derived(place string) bool { return strings.HasSuffix(place, "index.db") }
 
 // checkFile verifies a file of the log. A file without a checksum is none of
 // ours: the ledger knows those.
-func checkFile(path string, killed bool) (f Found, err error) {
+func checkFile(path string, how How) (f Found, err error) {
 	dir, name := filepath.Split(filepath.Clean(path))
 	dir = filepath.Clean(dir)
 	owner := filepath.Base(filepath.Dir(dir)) // of what lies in msgs or snapshots
@@ -92,8 +92,13 @@ func checkFile(path string, killed bool) (f Found, err error) {
 			return f, err
 		}
 		raft := strings.Contains(filepath.ToSlash(path), "/_js_/")
-		_, err := os.Lstat(blockFile(dir, n+1))
-		f.places(path, scan(hasher(owner, n), b, !raft).Damage, killed && errors.Is(err, fs.ErrNotExist))
+		e := stopped
+		if _, err := os.Lstat(blockFile(dir, n+1)); !how.Stopped {
+			e = growing
+		} else if how.Killed && errors.Is(err, fs.ErrNotExist) {
+			e = killed
+		}
+		f.places(path, scan(hasher(owner, n), b, !raft).Damage, e)
 	case name == "index.db" && filepath.Base(dir) == "msgs", strings.HasPrefix(name, "snap.") && filepath.Base(dir) == "snapshots":
 		b, whole, err = sealed(path, owner)
 	case name == "meta.inf":
@@ -106,7 +111,7 @@ func checkFile(path string, killed bool) (f Found, err error) {
 	f.Bytes = int64(len(b))
 	switch {
 	case err != nil || whole:
-	case killed && Derived(path):
+	case how.Killed && Derived(path):
 		f.Ends = append(f.Ends, path)
 	default:
 		f.Places = append(f.Places, path)

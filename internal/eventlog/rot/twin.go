@@ -140,17 +140,21 @@ func (t *Twin) mendBlock(n int, newest, clean bool, erasing func(Record) bool, f
 	}
 	mine, other := Scan(t.stream, n, a), Scan(t.stream, n, b)
 	missing := slices.DeleteFunc(mine.lacks(other), erasing)
-	// An end that was not flushed was not acknowledged: then the copy has
-	// nothing for it either.
-	unwritten := newest && !clean && len(missing) == 0
-	f.places(from, mine.Damage, unwritten)
-	f.places(to, other.Damage, newest && !clean)
+	e := stopped
+	if newest && !clean {
+		e = killed
+	}
+	f.places(to, other.Damage, e)
+	if len(missing) > 0 {
+		e = written // what was not flushed was not acknowledged: the copy would have nothing for it either
+	}
+	f.places(from, mine.Damage, e)
 	whole := a
 	if len(missing) > 0 || len(mine.Damage) > 0 {
 		f.Restored += len(missing)
 		if whole = b; len(other.Damage) > 0 || len(other.all(mine)) > 0 || slices.ContainsFunc(other.Records, erasing) {
 			whole = merge(mine, missing)
-			f.Lost = append(f.Lost, mine.holes(n, t.stream, missing, unwritten)...)
+			f.Lost = append(f.Lost, mine.holes(n, t.stream, missing, e == killed)...)
 		}
 		rewritten = true
 		if err := replace(from, whole); err != nil {
@@ -166,13 +170,22 @@ func (t *Twin) mendBlock(n int, newest, clean bool, erasing func(Record) bool, f
 	return rewritten, replace(to, whole)
 }
 
-// places notes what is damaged in a block. lenient: its end may not have been
-// written out.
-func (f *Found) places(path string, all []Damage, lenient bool) {
+// end is what the end of a block may look like without being damaged.
+type end int
+
+const (
+	written end = iota // all of it was there, as another copy shows
+	stopped            // a write may have been cut short, as by a full disk
+	killed             // and what was written may not be on the disk
+	growing            // the log runs: a record may be half there
+)
+
+// places notes what is damaged in a block.
+func (f *Found) places(path string, all []Damage, e end) {
 	for _, d := range all {
 		switch {
-		case d.Torn:
-		case d.End && lenient:
+		case d.Torn && e == growing:
+		case d.Torn && e != written, d.End && e == killed:
 			f.Ends = append(f.Ends, path)
 		default:
 			f.Places = append(f.Places, fmt.Sprintf("%s at %d (%d bytes)", path, d.At, d.Size))
