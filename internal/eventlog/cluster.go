@@ -532,6 +532,41 @@ func (l *Log) ask(ctx context.Context, subject string, req, into any) error {
 	return nil
 }
 
+// askLeader is ask for what a leader knows: again and again until ctx ends.
+func (l *Log) askLeader(ctx context.Context, subject string, req, into any) error {
+	return l.again(ctx, func(try context.Context) error { return l.ask(try, subject, req, into) })
+}
+
+// again puts a question to whoever leads until it is answered or ctx ends, with
+// more time for each try: one that was put before there was a leader, or to one
+// that is cut off, is never answered.
+func (l *Log) again(ctx context.Context, question func(try context.Context) error) error {
+	for limit := l.leaderKnown(); ; limit = l.longer(limit) {
+		try, cancel := context.WithTimeout(ctx, limit)
+		err := question(try)
+		cancel()
+		var (
+			refused *apiError
+			api     *jetstream.APIError
+		)
+		final := errors.As(err, &refused) && refused.Code != 503 || errors.As(err, &api) && api.Code != 503
+		if err == nil || final || pause.For(ctx, askPause) != nil {
+			return err
+		}
+	}
+}
+
+// leaderKnown is when every node has heard of a new leader.
+func (l *Log) leaderKnown() time.Duration {
+	if l.cluster == nil {
+		return leastKnown
+	}
+	return max(leastKnown, 3*l.cluster.RoundTrip)
+}
+
+// longer is the limit of the next try: who is only slow is not asked too often.
+func (l *Log) longer(limit time.Duration) time.Duration { return min(2*limit, 3*l.leaderKnown()) }
+
 // newest asks a stream's leader for the newest entry under a subject or filter:
 // its sequence and checksum, or zeros if there is none.
 func (l *Log) newest(ctx context.Context, stream, filter string) (seq, sum uint64, err error) {
@@ -541,7 +576,7 @@ func (l *Log) newest(ctx context.Context, stream, filter string) (seq, sum uint6
 			Hdr []byte `json:"hdrs"`
 		} `json:"message"`
 	}
-	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"last_by_subj": filter}, &got)
+	err = l.askLeader(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"last_by_subj": filter}, &got)
 	var refused *apiError
 	if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
 		return 0, 0, nil

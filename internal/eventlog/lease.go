@@ -118,8 +118,11 @@ func (l *Log) pull(ctx context.Context, home string, held *places, each func(eve
 	}
 	try, cancel := context.WithTimeout(ctx, leaderTime)
 	defer cancel()
-	consumer, err := l.js.Consumer(try, streamName(home, 0), turns)
-	if err != nil {
+	var consumer jetstream.Consumer
+	if err := l.again(try, func(try context.Context) (err error) {
+		consumer, err = l.js.Consumer(try, streamName(home, 0), turns)
+		return err
+	}); err != nil {
 		return err
 	}
 	for {

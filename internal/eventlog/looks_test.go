@@ -1,7 +1,10 @@
 package eventlog
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -38,4 +41,39 @@ func TestLooks(t *testing.T) {
 	if !v.due("other", "me", start.Add(3*lookEvery), false) {
 		t.Error("what was wanted meanwhile does not come next")
 	}
+}
+
+// TestAskedAgain: a question that nobody answers is put again before the time
+// for it is over, one that is refused is not.
+func TestAskedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Log{cluster: &Cluster{RoundTrip: 75 * time.Millisecond}}
+		began, tries := time.Now(), 0
+		ask := func(leader time.Duration, then error) (time.Duration, error) {
+			began, tries = time.Now(), 0
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			err := l.again(ctx, func(try context.Context) error {
+				if tries++; time.Since(began) >= leader {
+					return then
+				}
+				<-try.Done()
+				return try.Err()
+			})
+			return time.Since(began), err
+		}
+		if took, err := ask(100*time.Millisecond, nil); err != nil || took != leastKnown+askPause || tries != 2 {
+			t.Errorf("a leader after 100 ms: %v, %v, %d tries", took, err, tries)
+		}
+		if took, err := ask(2*time.Second, nil); err != nil || took > 3*time.Second || tries > 5 {
+			t.Errorf("a leader after 2 s: %v, %v, %d tries", took, err, tries)
+		}
+		refused := &apiError{Code: 404}
+		if took, err := ask(0, refused); !errors.Is(err, refused) || took != 0 || tries != 1 {
+			t.Errorf("a refusal: %v, %v, %d tries", took, err, tries)
+		}
+		if took, err := ask(time.Hour, nil); !errors.Is(err, context.DeadlineExceeded) || took != 5*time.Second {
+			t.Errorf("no leader: %v, %v", took, err)
+		}
+	})
 }

@@ -53,7 +53,6 @@ type lane struct {
 const (
 	replicaWindow = 1024            // appends on their way side by side
 	silence       = 2 * time.Second // without an answer an append is in doubt
-	settleTry     = time.Second
 	settlePause   = 50 * time.Millisecond
 
 	// A sequence that no entry has: a guard that lets nothing pass but an entry
@@ -124,9 +123,9 @@ func (r *replicator) run() {
 			r.settled(l)
 		case <-r.doubt:
 			r.settleOlder(0)
-			again.Reset(r.late())
+			again.Reset(r.l.leaderKnown())
 		case <-again.C: // what went to the old leader when there was a new one already
-			r.settleOlder(r.late() / 2)
+			r.settleOlder(r.l.leaderKnown() / 2)
 		case <-tick.C:
 			r.settleOlder(silence)
 		case <-r.stop:
@@ -134,9 +133,6 @@ func (r *replicator) run() {
 		}
 	}
 }
-
-// late is when every node has heard of a new leader.
-func (r *replicator) late() time.Duration { return max(300*time.Millisecond, 3*r.l.cluster.RoundTrip) }
 
 func (r *replicator) take(p *pending) {
 	p.since = time.Now()
@@ -273,7 +269,7 @@ func (r *replicator) resend(ctx context.Context, l *lane) (broken error) {
 	alone := len(l.flight) == 1 // has no place to lose
 	if !alone {
 		var sum uint64
-		after, sum, broken = r.last(ctx, l.subject)
+		after, sum, broken = r.newest(ctx, l.subject)
 		for i, p := range l.flight {
 			if after != 0 && p.sum == sum {
 				have = i
@@ -311,8 +307,8 @@ func (r *replicator) resend(ctx context.Context, l *lane) (broken error) {
 
 // once sends an append again until its answer is certain.
 func (r *replicator) once(ctx context.Context, p *pending) (uint64, error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, settleTry)
+	for limit := r.l.leaderKnown(); ; limit = r.l.longer(limit) { // one that went to a leader who is cut off has no answer
+		try, cancel := context.WithTimeout(ctx, limit)
 		m, err := r.l.nc.RequestMsgWithContext(try, p.msg)
 		cancel()
 		var seq uint64
@@ -332,11 +328,10 @@ func (r *replicator) once(ctx context.Context, p *pending) (uint64, error) {
 	}
 }
 
-func (r *replicator) last(ctx context.Context, subject string) (seq, sum uint64, err error) {
+// newest returns a subject's newest entry as the leader knows it.
+func (r *replicator) newest(ctx context.Context, subject string) (seq, sum uint64, err error) {
 	for {
-		try, cancel := context.WithTimeout(ctx, settleTry)
-		seq, sum, err = r.l.newest(try, r.name, subject)
-		cancel()
+		seq, sum, err = r.l.newest(ctx, r.name, subject)
 		if err == nil {
 			return seq, sum, nil
 		}

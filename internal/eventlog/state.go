@@ -291,7 +291,7 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	defer cancel()
 	var info streamInfo
 	st := StreamState{Stream: name, Home: home}
-	if err := l.ask(try, "$JS.API.STREAM.INFO."+name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
+	if err := l.askLeader(try, "$JS.API.STREAM.INFO."+name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
 		var refused *apiError
 		st.Missing = errors.As(err, &refused) && refused.Code == 404
 		return st

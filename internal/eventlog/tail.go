@@ -20,7 +20,8 @@ const (
 	tailLook    = 500 * time.Millisecond // how often a quiet tail looks into the replica
 	catchUpTime = 2 * time.Second        // how long a reader waits for its replica
 	leaderTime  = time.Second            // how long a reader waits for the leader
-	lookTry     = 300 * time.Millisecond // for a look that is taken again
+	leastKnown  = 300 * time.Millisecond // the least time until every node has heard of a new leader
+	askPause    = 20 * time.Millisecond
 )
 
 var (
@@ -113,25 +114,18 @@ func (l *Log) lastHere(stream string) (last uint64, here bool) {
 	return 0, false
 }
 
-// lastFresh asks the leader for its last sequence, again and again: a question
-// from before there was one is never answered.
+// lastFresh asks the leader for its last sequence.
 func (l *Log) lastFresh(ctx context.Context, stream string) (uint64, error) {
-	for {
-		try, cancel := context.WithTimeout(ctx, lookTry)
-		var info streamInfo
-		err := l.ask(try, "$JS.API.STREAM.INFO."+stream, nil, &info)
-		cancel()
-		var refused *apiError
-		switch {
-		case err == nil:
-			return info.State.Last, nil
-		case errors.As(err, &refused) && refused.Code == 404:
-			return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
-		}
-		if pause.For(ctx, 20*time.Millisecond) != nil {
-			return 0, readFault(err)
-		}
+	var info streamInfo
+	err := l.askLeader(ctx, "$JS.API.STREAM.INFO."+stream, nil, &info)
+	var refused *apiError
+	switch {
+	case err == nil:
+		return info.State.Last, nil
+	case errors.As(err, &refused) && refused.Code == 404:
+		return 0, fault.Wrap(err, fault.NotFound, "that stream is not in the log")
 	}
+	return 0, readFault(err)
 }
 
 // leads returns the newest sequence under a filter as the stream's leader knows

@@ -42,32 +42,24 @@ func noValue(key string) error { return fault.New(fault.NotFound, "no value %q",
 // which this node was just told is there. While there is no leader it waits a
 // little for one.
 func (l *Log) loadFresh(ctx context.Context, key string) ([]byte, uint64, error) {
-	for late := time.Now().Add(2 * leaderTime); ; {
-		var got struct {
-			Message struct {
-				Seq  uint64 `json:"seq"`
-				Hdr  []byte `json:"hdrs"`
-				Data []byte `json:"data"`
-			} `json:"message"`
-		}
-		try, cancel := context.WithTimeout(ctx, leaderTime)
-		err := l.ask(try, "$JS.API.STREAM.MSG.GET.KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
-		cancel()
-		var refused *apiError
-		switch {
-		case err == nil && removed(got.Message.Hdr):
-			return nil, 0, noValue(key)
-		case err == nil:
-			return got.Message.Data, got.Message.Seq, nil
-		case errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
-			return nil, 0, noValue(key)
-		case time.Now().After(late):
-			return nil, 0, readFault(err)
-		}
-		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
-			return nil, 0, err
-		}
+	ctx, cancel := context.WithTimeout(ctx, 2*leaderTime)
+	defer cancel()
+	var got struct {
+		Message struct {
+			Seq  uint64 `json:"seq"`
+			Hdr  []byte `json:"hdrs"`
+			Data []byte `json:"data"`
+		} `json:"message"`
 	}
+	err := l.askLeader(ctx, "$JS.API.STREAM.MSG.GET.KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
+	var refused *apiError
+	switch {
+	case err == nil && removed(got.Message.Hdr), errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
+		return nil, 0, noValue(key)
+	case err != nil:
+		return nil, 0, readFault(err)
+	}
+	return got.Message.Data, got.Message.Seq, nil
 }
 
 // removed reports whether a value's headers say that there is none any more.
