@@ -109,10 +109,10 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request, rec *Record, t *
 		if t.Hedges() {
 			named = bytes.Clone(named) // the one that is not shown may read on when the request is over
 		}
-		first, declines := l, t.Declines()
+		first, declines, sofar := l, t.Declines(), *rec // a copy: who is asked second may begin when all is over
 		var x tried
 		x, l, _ = fleet.Hedged(r.Context(), t, l, func(ctx context.Context, l *fleet.Lease, may func() bool) (x tried, _ error) {
-			x.rec = *rec
+			x.rec = sofar
 			x.rec.Engine = l.Engine.Name()
 			x.delivery = g.lend(w, r.WithContext(ctx), &x.rec, l, named, declines, func() bool {
 				if !may() {

@@ -118,7 +118,7 @@ func TestHedgedThroughTheGateway(t *testing.T) {
 	}
 	all[first].be("hang")
 	hedged, before := 0, all[first].asked.Load()
-	for i := range 40 {
+	for i := 0; hedged < 20 && i < 500; i++ { // a busy machine may take it for the slower one of the two
 		resp, body := ask(t, url, i%2 == 0, fmt.Sprint("after ", i))
 		if resp.StatusCode != http.StatusOK || strings.Count(body, "whole") != 1 || i%2 == 0 && !strings.HasSuffix(body, "data: [DONE]\n\n") {
 			t.Fatalf("%d: %s: %s", i, resp.Status, body)
@@ -133,9 +133,9 @@ func TestHedgedThroughTheGateway(t *testing.T) {
 	if hedged == 0 {
 		t.Error("no request was asked twice")
 	}
-	var came, left int64 // some are let go before they come
+	var came, left int64 // some are let go before they come, and one may be there since before
 	for range 500 {
-		if came, left = all[first].asked.Load()-before, all[first].left.Load(); came > 0 && left == came {
+		if came, left = all[first].asked.Load()-before, all[first].left.Load(); came > 0 && left >= came {
 			return
 		}
 		<-time.After(10 * time.Millisecond)
