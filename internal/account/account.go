@@ -322,7 +322,7 @@ func (s *Service) sweep(ctx context.Context, idle time.Duration) {
 		places <- struct{}{}
 		work.Go(func() {
 			defer func() { <-places }()
-			if err := p.giveBack(ctx); err != nil {
+			if err := p.giveBack(ctx, idle < 0); err != nil {
 				s.lg.Debug("a part of a budget could not be given back", "budget", p.b.Name, "err", err)
 				return
 			}

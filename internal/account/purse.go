@@ -16,8 +16,11 @@ import (
 	"github.com/parleyhq/parley/internal/pause"
 )
 
-// errClosed says that a purse was given back: there is, or will be, another one.
-var errClosed = errors.New("the purse was given back")
+var (
+	// errClosed says that a purse was given back: there is, or will be, another one.
+	errClosed = errors.New("the purse was given back")
+	errInUse  = errors.New("somebody spends of it again")
+)
 
 const (
 	ahead = 5 * time.Second // of spending as it is now, that a draw is meant for
@@ -359,8 +362,9 @@ func (p *purse) idle(so time.Duration) bool {
 }
 
 // giveBack writes what was spent in the place of what is held, and closes the
-// purse.
-func (p *purse) giveBack(ctx context.Context) error {
+// purse. One that somebody spends of is given back only at last, when the node
+// stops: what charges that are not over have reserved then counts as spent.
+func (p *purse) giveBack(ctx context.Context, last bool) error {
 	d := make(chan struct{})
 	for p.mu.Lock(); p.drawing != nil; p.mu.Lock() {
 		busy := p.drawing
@@ -373,7 +377,7 @@ func (p *purse) giveBack(ctx context.Context) error {
 	}
 	p.drawing = d // nobody else draws meanwhile
 	p.mu.Unlock()
-	err := p.repay(ctx)
+	err := p.repay(ctx, last)
 	p.mu.Lock()
 	p.closed = err == nil
 	p.drawing = nil
@@ -382,7 +386,7 @@ func (p *purse) giveBack(ctx context.Context) error {
 	return err
 }
 
-func (p *purse) repay(ctx context.Context) error {
+func (p *purse) repay(ctx context.Context, last bool) error {
 	ctx, cancel := context.WithTimeout(ctx, drawTime)
 	defer cancel()
 	for {
@@ -397,6 +401,10 @@ func (p *purse) repay(ctx context.Context) error {
 				return err
 			}
 			continue
+		}
+		if p.running > 0 && !last { // since it was found idle
+			p.mu.Unlock()
+			return errInUse
 		}
 		p.seen = rev
 		same := true
