@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
 import { clean } from "../lib/check.mjs";
-import { equal, ok, pause, until } from "../lib/util.mjs";
+import { equal, pause, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 const slow = { delay: 25, answer: () => words };
@@ -65,8 +65,8 @@ export const stories = {
     await p.page.evaluate(() => (slept = 600_000));
     l.mend();
     await p.finished(2, 60_000);
-    equal((await p.said()).join("|"), "Count for me|Said on the phone", "messages on the laptop");
-    equal(await p.page.inputValue("#compose"), "Written before it slept", "what was being written");
+    await soon(async () => (await p.said()).join("|"), "Count for me|Said on the phone", "messages on the laptop");
+    await soon(() => p.page.inputValue("#compose"), "Written before it slept", "what was being written");
     await p.page.press("#compose", "Enter");
     await p.finished(3, 60_000);
     await phone.finished(3, 60_000);
@@ -125,7 +125,7 @@ export const stories = {
     const long = `two ${numbered(200)}`;
     await p.say(long);
     await until(async () => /keeps nothing for this page/.test((await p.page.textContent("main")) ?? ""), "the page says what is at risk");
-    ok((await p.said()).includes(long), "the text is on screen");
+    await until(async () => (await p.said()).includes(long), "the text is on screen");
     await n.start();
     await p.finished(2, 60_000);
     await p.agrees({ users: 2, bots: 2 });
@@ -180,7 +180,7 @@ export const stories = {
     await p.context.clearCookies();
     await p.say("whose am I now?");
     await until(async () => /not sent/.test(await p.state()), "the page says that it is not sent");
-    ok((await p.said()).includes("whose am I now?"), "the text is still there");
+    await until(async () => (await p.said()).includes("whose am I now?"), "the text is still there");
     await p.page.screenshot({ path: join(t.out, "cookie-deleted.png") });
     const back = await t.browser.newContext({ storageState: state });
     const res = await back.request.get(`${n.url}/api/v1/conversations/${encodeURIComponent(p.id())}/activities`);

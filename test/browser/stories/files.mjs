@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as zlib from "node:zlib";
 import { clean, fits } from "../lib/check.mjs";
-import { equal, ok, until } from "../lib/util.mjs";
+import { equal, ok, soon, until } from "../lib/util.mjs";
 
 // png draws a picture of one colour.
 function png(width, height, [r, g, b]) {
@@ -62,10 +62,10 @@ export const stories = {
     await p.page.waitForSelector("button.clip");
     await p.page.setInputFiles("input[type=file]", [cat, notes]);
     await until(async () => (await p.page.$$(".composer .packed")).length === 2, "two files beside the box");
-    ok((await p.page.textContent(".packing")).includes("can't see pictures"), "that this model sees no pictures is said before sending");
+    await until(async () => (await p.page.textContent(".packing")).includes("can't see pictures"), "that this model sees no pictures is said before sending");
     await carry(p, "drop", [paper], "main");
     await until(async () => (await p.page.$$(".composer .packed")).length === 3, "a dropped one too");
-    ok((await p.page.textContent(".packing")).includes("What is in paper.pdf can't be read"), "nor what is in a PDF");
+    await until(async () => (await p.page.textContent(".packing")).includes("What is in paper.pdf can't be read"), "nor what is in a PDF");
     await p.page.click("[aria-label='Leave paper.pdf out']");
     await carry(p, "paste", [{ ...cat, name: "pasted.png" }]);
     await until(async () => (await p.page.textContent(".composer .files")).includes("pasted.png"), "a pasted one");
@@ -80,7 +80,7 @@ export const stories = {
     ok(typeof asked === "string" && asked.includes("# The lighthouse\n\nIt was lit in 1884.") && asked.endsWith("What do you see?"), `the text is in the prompt: ${asked}`);
     ok(asked.includes('"cat.png"') && asked.includes("can't see"), "of the picture its name");
     await drawn(p, "article.said .thumb img");
-    equal((await p.page.$$(".composer .packed")).length, 0, "files left beside the box");
+    await soon(async () => (await p.page.$$(".composer .packed")).length, 0, "files left beside the box");
 
     // The same to a model that sees.
     const id = new URL(p.page.url()).pathname.split("/").pop();
@@ -128,7 +128,7 @@ export const stories = {
     await says([{ ...cat, name: "fake.png", buffer: Buffer.from("\x00\x01\x02") }], "can't be read"); // claims to be a picture
     await p.page.click("[aria-label='Leave fake.png out']");
     await says([cat, notes, { ...notes, name: "third.md" }], "At most 2 files");
-    equal((await p.page.$$(".composer .packed")).length, 2, "files beside the box");
+    await soon(async () => (await p.page.$$(".composer .packed")).length, 2, "files beside the box");
     await clean(p, "refused files");
     await fits(p, "refused files");
     await p.page.screenshot({ path: join(t.out, "files-refused-390.png") });
@@ -179,8 +179,8 @@ export const stories = {
     await p.page.fill("#compose", "Open them");
     await p.page.keyboard.press("Enter");
     await p.finished();
-    equal((await p.page.$$("article.said .thumb")).length, 0, "pictures");
-    equal(await p.page.textContent("article.said .file-name >> nth=0"), "agnp.svg", "the name as it reads");
+    await soon(async () => (await p.page.$$("article.said .thumb")).length, 0, "pictures");
+    await soon(() => p.page.textContent("article.said .file-name >> nth=0"), "agnp.svg", "the name as it reads");
     await fits(p, "a thread with long names");
     const acts = (await p.activities()).filter((a) => a.attachments);
     for (const at of acts[0].attachments) {

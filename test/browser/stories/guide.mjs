@@ -3,7 +3,7 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { root } from "../lib/node.mjs";
-import { equal, ok } from "../lib/util.mjs";
+import { soon, until } from "../lib/util.mjs";
 
 // guide starts a node with the example: no language model has a part in it.
 async function guide(t) {
@@ -36,7 +36,7 @@ export const stories = {
         await n.start();
       }
       await p.finished(i + 1);
-      equal((await p.answer()).trim(), answer, `the answer to ${says}`);
+      await soon(async () => (await p.answer()).trim(), answer, `the answer to ${says}`);
       if (i === 1) {
         await n.kill();
         await n.start();
@@ -62,11 +62,11 @@ export const stories = {
       await p.say(says);
       await p.finished(i + 1);
     }
-    ok((await p.answer()).includes("a colleague from the tourist office"), "the script gets a person");
+    await until(async () => (await p.answer()).includes("a colleague from the tourist office"), "the script gets a person");
     await p.say("are you there?");
     await p.finished(4);
     await p.page.screenshot({ path: join(t.out, "guide-person.png") });
-    equal(await p.answer(), "", "nobody answers");
-    equal((await p.activities()).length, 7, "messages and answers in the log");
+    await soon(() => p.answer(), "", "nobody answers");
+    await soon(async () => (await p.activities()).length, 7, "messages and answers in the log");
   },
 };

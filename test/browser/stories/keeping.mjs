@@ -59,7 +59,7 @@ export const stories = {
     await p.page.reload();
     await until(async () => (await section(p, "Pinned")) === "tea" && (await section(p, "Today")) === "cocoa", "all the same after a reload");
 
-    equal((await q.said()).join(), "cocoa", "what the other tab shows");
+    await soon(async () => (await q.said()).join(), "cocoa", "what the other tab shows");
     await menu(p, "cocoa", "Delete");
     await until(async () => (await section(p, "Today")) === "", "cocoa is gone");
     await until(() => q.page.isVisible("text=Take it back"), "the other tab says so");

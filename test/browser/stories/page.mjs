@@ -86,7 +86,7 @@ export const stories = {
     await soon(async () => (await p.said()).join(), "uno", "the edited message is shown instead");
     await p.page.reload();
     await p.finished();
-    equal((await p.said()).join(), "uno", "the newest branch after a reload");
+    await soon(async () => (await p.said()).join(), "uno", "the newest branch after a reload");
     await p.page.click("article.said button[aria-label='Previous version']");
     await until(async () => (await p.said()).join() === "one", "the first message again");
     await soon(() => p.answer(), "Answer 2 to “one”", "and its newest answer");
@@ -152,7 +152,7 @@ export const stories = {
     await p.finished();
     const q = await t.page(n.url, { path: new URL(p.page.url()).pathname }); // another session
     await until(async () => /no such conversation/.test(await q.page.textContent("main")), "the page says so");
-    equal((await q.said()).join(), "", "and shows nothing of it");
+    await soon(async () => (await q.said()).join(), "", "and shows nothing of it");
     ok(await q.page.isDisabled("#compose"), "nothing can be sent to it");
   },
 
@@ -245,7 +245,7 @@ export const stories = {
     ok((await p.page.$$("article")).length <= 90, "only the newest messages are on the page");
     await p.page.evaluate(() => addEventListener("beforeprint", () => (window.printed = document.querySelectorAll("article").length), { once: true }));
     await p.page.pdf();
-    equal(await p.page.evaluate(() => window.printed), 2 * (most + 1), "messages on paper");
+    await soon(() => p.page.evaluate(() => window.printed), 2 * (most + 1), "messages on paper");
     await until(async () => (await p.page.$$("article")).length <= 90, "the rest leaves the page again");
     await p.page.hover(".scroll");
     // Where a message stands that is in view, as "text top".
@@ -269,7 +269,7 @@ export const stories = {
         ok(moved - was.top >= 0 && moved - was.top <= 251, `what is read moves with the wheel only (${moved - was.top})`);
       }
     }
-    equal(await p.page.evaluate(() => document.querySelector(".bubble").textContent), "Question 0", "the first message");
+    await soon(() => p.page.evaluate(() => document.querySelector(".bubble").textContent), "Question 0", "the first message");
     ok(shown >= 2, `older messages came in steps (${shown})`);
     const all = await p.said();
     equal(all.join(), Array.from({ length: most + 1 }, (_, i) => `Question ${i}`).join(), "every message once, in order");
@@ -281,16 +281,16 @@ export const stories = {
     const e = await t.engine({ delay: 1 });
     const n = await t.node({ engine: e.url });
     const p = await t.page(n.url);
-    equal(await p.page.evaluate(() => document.activeElement?.id), "compose", "the message box has the focus");
+    await soon(() => p.page.evaluate(() => document.activeElement?.id), "compose", "the message box has the focus");
     await p.page.evaluate(() => document.querySelector("a, button, input, textarea").focus());
-    equal(await p.page.evaluate(() => document.activeElement?.className), "skip", "the first stop skips to the message box");
+    await soon(() => p.page.evaluate(() => document.activeElement?.className), "skip", "the first stop skips to the message box");
     await p.page.keyboard.press("Enter");
     await p.page.keyboard.type("line one");
     await p.page.keyboard.press("Shift+Enter");
     await p.page.keyboard.type("line two");
     await p.page.keyboard.press("Enter");
     await p.finished();
-    equal((await p.said()).join(), "line one\nline two", "the message");
+    await soon(async () => (await p.said()).join(), "line one\nline two", "the message");
     for (let i = 0; i < 40 && !(await p.page.evaluate(() => document.activeElement?.matches("nav .entry .more"))); i++) await p.page.keyboard.press("Shift+Tab");
     await p.page.keyboard.press("Enter");
     await p.page.keyboard.press("ArrowDown");

@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, pause, until } from "../lib/util.mjs";
+import { equal, ok, pause, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 
@@ -53,33 +53,33 @@ export const stories = {
     await seen(t, p, "plain-empty", "the list without a conversation");
     await p.say("tea");
     await until(async () => (await p.answers()).join().includes("About tea."), "the answer, formatted");
-    equal(await p.page.locator("article.answer").locator("visible=true").count(), 1, "answers on screen");
+    await soon(() => p.page.locator("article.answer").locator("visible=true").count(), 1, "answers on screen");
     await p.page.setInputFiles("#file", { name: "leaf.txt", mimeType: "text/plain", buffer: Buffer.from("green") });
     await p.say(`harm ${hostile}`);
     await until(async () => (await p.answers()).length === 2, "the second answer");
     equal(await p.page.locator("main script, main style, main iframe, .md img, .bubble img, form[action*=evil]").count(), 0, "what a hostile text brought in");
-    ok((await p.page.textContent("main")).includes('<script>document.title="ran"</script>'), "the text is shown as it was written");
-    equal((await p.texts(".bubble a[download]")).join(), "leaf.txt", "the file");
+    await until(async () => (await p.page.textContent("main")).includes('<script>document.title="ran"</script>'), "the text is shown as it was written");
+    await soon(async () => (await p.texts(".bubble a[download]")).join(), "leaf.txt", "the file");
     await p.page.click("article.answer >> nth=-1 >> text=A good answer");
     await until(async () => (await p.texts("[value=like][aria-pressed=true]")).length === 1, "the thumb");
     await seen(t, p, "plain-thread", "a conversation");
     await p.page.click("summary");
     await p.page.fill("#title", "Leaves & more");
     await p.page.click("text=Rename >> nth=-1");
-    equal(await p.page.textContent("h1"), "Leaves & more", "the new title");
+    await soon(() => p.page.textContent("h1"), "Leaves & more", "the new title");
     await p.page.click("nav >> text=Conversations");
     await p.page.fill("#q", "about tea");
     await p.page.press("#q", "Enter");
-    equal((await p.page.locator(".entries mark").allTextContents()).join(" ").toLowerCase(), "about tea", "what was found");
+    await soon(async () => (await p.page.locator(".entries mark").allTextContents()).join(" ").toLowerCase(), "about tea", "what was found");
     await seen(t, p, "plain-found", "what was found");
     await p.page.click(".entries a");
     const german = await plain(t, n.url, { locale: "de-DE" });
-    equal(await german.page.textContent("h1"), "Neues Gespräch", "the other language");
+    await soon(() => german.page.textContent("h1"), "Neues Gespräch", "the other language");
     await p.page.click("summary");
     await p.page.click("text=Delete this conversation");
     await seen(t, p, "plain-sure", "asking before deleting");
     await p.page.click("button >> text=Delete");
-    ok((await p.page.textContent("main")).includes("No conversations here yet."), "it is gone");
+    await until(async () => (await p.page.textContent("main")).includes("No conversations here yet."), "it is gone");
     equal(p.wrong.concat(german.wrong).join(" "), "", "what went wrong or elsewhere");
   },
 
@@ -96,8 +96,8 @@ export const stories = {
     await n.start();
     await p.page.click(".writing a", { noWaitAfter: true });
     await until(async () => (await p.answers()).length === 1, "the answer is over");
-    equal((await p.answers())[0].trim(), words, "the answer");
-    equal(await p.page.locator(".bubble").allTextContents().then((a) => a.join()), "Count", "what was said");
+    await soon(async () => (await p.answers())[0].trim(), words, "the answer");
+    await soon(() => p.page.locator(".bubble").allTextContents().then((a) => a.join()), "Count", "what was said");
     const id = new URL(p.page.url()).pathname.split("/").at(-1);
     const log = (await (await p.context.request.get(`${n.url}/api/v1/conversations/${id}/activities`)).json()).activities;
     equal(log.map((a) => a.text).join("|"), `Count|${words}`, "the log");
@@ -114,6 +114,6 @@ export const stories = {
     await seen(t, p, "plain-stopped", "an answer that was stopped");
     await p.page.click("text=Answer again", { noWaitAfter: true });
     await until(async () => (await p.texts(".foot .note")).join().includes("version 2 of 2"), "the other answer");
-    equal((await p.answers()).map((s) => s.trim()).join(), words, "it is whole");
+    await soon(async () => (await p.answers()).map((s) => s.trim()).join(), words, "it is whole");
   },
 };

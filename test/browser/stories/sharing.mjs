@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { clean } from "../lib/check.mjs";
 import { zip } from "../lib/zip.mjs";
-import { equal, ok, pause, until } from "../lib/util.mjs";
+import { equal, ok, pause, soon, until } from "../lib/util.mjs";
 
 const menu = async (p, what) => {
   await p.page.click("header .more");
@@ -57,7 +57,7 @@ export const stories = {
       await p.page.click("text=Preferences");
       await p.page.setInputFiles(".import input", { name: "export.zip", mimeType: "application/zip", buffer: zip({ "conversations.json": exported, "file-Leaf1-leaf.txt": "green", "message_feedback.json": '[{"id":"a2","rating":"thumbs_up"}]' }) });
       await until(async () => (await p.page.textContent(".import")).includes("The file holds 1 conversation with 3 messages, 1 file and 1 thumb."), "what is in the file");
-      ok((await p.page.textContent(".import")).includes("Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what of it can't be carried over is told before");
+      await until(async () => (await p.page.textContent(".import")).includes("Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what of it can't be carried over is told before");
       await p.page.click("text=What the files are called");
       await clean(p, "the report before an import");
       await shot(t, p, "import-before");
@@ -65,7 +65,7 @@ export const stories = {
       await until(async () => (await p.page.textContent(".import")).includes(want), want);
     };
     await bring("1 new conversation, 3 new messages.");
-    ok((await p.page.textContent(".import")).includes("With 1 file and 1 thumb.Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what came along and what was left is told");
+    await until(async () => (await p.page.textContent(".import")).includes("With 1 file and 1 thumb.Not carried over: 1 hidden instruction, 1 picture that is not in it."), "what came along and what was left is told");
     await clean(p, "an import");
     await shot(t, p, "import");
     await p.page.keyboard.press("Escape");
@@ -73,10 +73,10 @@ export const stories = {
     await p.page.keyboard.press("Escape");
     await p.page.click('nav >> text="Tea in another house"');
     await until(async () => (await p.answer()) === "With water.", "the branch that was on screen");
-    ok((await p.page.textContent("article.answer")).includes("2/2"), "the other branch is there");
-    equal(await p.page.getAttribute('article.answer [aria-label="A good answer"]', "aria-pressed"), "true", "what was thought of it");
-    ok((await p.page.textContent("article.said")).includes("leaf.txt"), "the file");
-    equal((await p.page.textContent("nav section h2")).trim(), "Earlier", "where it stands in the list");
+    await until(async () => (await p.page.textContent("article.answer")).includes("2/2"), "the other branch is there");
+    await soon(() => p.page.getAttribute('article.answer [aria-label="A good answer"]', "aria-pressed"), "true", "what was thought of it");
+    await until(async () => (await p.page.textContent("article.said")).includes("leaf.txt"), "the file");
+    await soon(async () => (await p.page.textContent("nav section h2")).trim(), "Earlier", "where it stands in the list");
     await p.say("And here?");
     await p.finished(2);
     await p.page.click("text=Preferences");
@@ -129,7 +129,7 @@ export const stories = {
     await p.page.click(".links >> text=Take back");
     await until(async () => (await p.page.$$(".links li")).length === 0, "the list is empty");
     equal((await q.page.goto(link)).status(), 404, "the page after it was taken back");
-    ok((await q.page.textContent("main")).includes("no longer shared"), "it says so");
+    await until(async () => (await q.page.textContent("main")).includes("no longer shared"), "it says so");
     equal(p.errors.concat(q.errors.filter((x) => !x.includes("404"))).join(" "), "", "errors");
   },
 

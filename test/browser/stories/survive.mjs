@@ -248,7 +248,7 @@ export const stories = {
     await p.context.setOffline(false);
     await p.finished(2);
     await p.agrees({ users: 2, bots: 2 });
-    equal((await p.answers())[0].trim(), words, "the first answer");
+    await soon(async () => (await p.answers())[0].trim(), words, "the first answer");
     ok(!(await p.page.isVisible(".banner.warn")), "no warning is left");
   },
 

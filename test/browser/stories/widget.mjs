@@ -103,7 +103,7 @@ export const stories = {
     await until(async () => (await v.answers.count()) === 1 && (await v.answer()).includes("w119"), "another answer is whole");
     await soon(() => v.page.locator("parley-chat .md strong").textContent(), "bold", "markdown");
     equal(await v.page.locator("parley-chat .md img, parley-chat .md script, parley-chat a[href^=javascript]").count(), 0, "elements that are not allowed");
-    ok((await v.answer()).includes("& ©"), "named characters are decoded");
+    await until(async () => (await v.answer()).includes("& ©"), "named characters are decoded");
     await v.page.screenshot({ path: join(t.out, "widget-1440.png") });
     ok(asked.every((u) => u.startsWith(n.url)), `nobody else is asked: ${asked.filter((u) => !u.startsWith(n.url))}`);
     equal(v.errors.join("\n"), "", "errors");
@@ -137,7 +137,7 @@ export const stories = {
     await two.say("Once more");
     for (const v of [one, two]) await until(async () => (await v.answers.count()) === 2 && (await v.answer()) === words, "both pages show both answers");
     await one.page.evaluate(() => Parley.close());
-    equal((await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
+    await soon(async () => (await one.page.evaluate(() => heard)).join(), "open,message user Count,message bot w0 w1,message bot w0 w1,close", "what the site heard");
     // Answered while nobody looks: the next page says that there is something.
     e.delay = 200; // it is closed before the answer ends
     await two.say("A third time");
@@ -145,8 +145,12 @@ export const stories = {
     await two.page.keyboard.press("Escape");
     await two.page.goto(origin + "/other");
     e.delay = 5;
-    await until(async () => /new answer/.test(await two.knob.getAttribute("aria-label")), "the bubble says that an answer came");
+    const unread = (v, yes, what) => until(async () => /new answer/.test(await v.knob.getAttribute("aria-label")) === yes, what);
+    for (const v of [one, two]) await unread(v, true, "the bubble says that an answer came");
+    await two.page.goto(origin + "/"); // also on a page that was not there when it came
+    await unread(two, true, "the bubble still says so");
     await two.open();
+    for (const v of [one, two]) await unread(v, false, "it was seen, in one of them");
     await until(async () => (await two.answers.count()) === 3, "it is there");
     await two.page.locator("parley-chat [aria-label='Start over']").click();
     await one.open();

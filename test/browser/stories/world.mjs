@@ -87,7 +87,7 @@ export const stories = {
     await whole(w);
     const p = await t.page(w.url, { width: 1440, height: 900 });
     await openPanel(p);
-    equal((await p.page.$$eval(".region strong", (all) => all.map((x) => x.textContent))).sort().join(), ["japaneast", ...regions].sort().join(), "the regions");
+    await soon(async () => (await p.page.$$eval(".region strong", (all) => all.map((x) => x.textContent))).sort().join(), ["japaneast", ...regions].sort().join(), "the regions");
     await soon(async () => /witness/.test((await card(p, "japaneast")).state), true, "the witness is called one", 20_000);
     await clean(p, "the panel");
     await p.say("Who answers me here?");

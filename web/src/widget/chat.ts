@@ -16,9 +16,10 @@ type Talk = {
   home: string; // region that it belongs to, the same for all tries to make it
   born: number; // when it was made here
   awaits: boolean; // an answer
+  unread: boolean; // one came while no tab showed it
 };
 
-const none = (): Talk => ({ guest: "", id: "", draft: uuid(), home: "", born: 0, awaits: false });
+const none = (): Talk => ({ guest: "", id: "", draft: uuid(), home: "", born: 0, awaits: false, unread: false });
 
 // A region may not have heard yet of what was made in another one. In ms.
 const young = 60_000;
@@ -44,7 +45,6 @@ export class Chat {
   current: Open | null = null;
   shown = false;
   touched = false; // opened by the visitor, who wants to be in it
-  unread = false;
   announcement = "";
   problem = ""; // why the service can't be talked to, in words
   online = navigator.onLine;
@@ -101,15 +101,23 @@ export class Chat {
 
   // show opens the chat; by hand if the visitor did it.
   show(byHand = true): void {
-    this.unread = false;
     this.touched = byHand;
     if (!this.shown) {
       this.shown = true;
       put(this.o.tab, this.slots.shown, "1");
       this.tell("open", undefined);
     }
+    this.read();
     this.attend();
     this.bell.ring();
+  }
+
+  get unread(): boolean {
+    return this.talk.unread;
+  }
+
+  private read(): void {
+    if (this.shown && this.talk.unread) this.keep({ ...this.talk, unread: false });
   }
 
   hide(): void {
@@ -208,10 +216,7 @@ export class Chat {
     if (this.current !== open) return;
     for (const i of this.outbox.items()) if (i.conversation === open.id && open.saw(i)) this.outbox.settle(i.key);
     const busy = open.state.running().length > 0;
-    if (open.loaded && busy !== this.talk.awaits) {
-      this.unread = this.talk.awaits && !this.shown;
-      this.keep({ ...this.talk, awaits: busy });
-    }
+    if (open.loaded && busy !== this.talk.awaits) this.keep({ ...this.talk, awaits: busy, unread: this.talk.awaits && !this.shown });
     if (open.missing) this.gone(open);
     else this.rest();
     this.bell.ring();
@@ -322,6 +327,7 @@ export class Chat {
     if (key === null || key === this.slots.talk) {
       const was = this.talk;
       this.talk = this.recall();
+      this.read();
       if (this.talk.id !== was.id) {
         this.current?.leave();
         this.current = null;
