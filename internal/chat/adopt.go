@@ -67,11 +67,13 @@ func (s *Service) adopt(taking, ctx context.Context, home string, lost func(work
 		orphans []Orphan
 		err     error
 	)
-	for late, wait := time.Now().Add(adoptFor), 50*time.Millisecond; ; wait = min(2*wait, time.Second) {
-		if orphans, err = s.opts.Orphans(taking, home); err == nil || taking.Err() != nil || time.Now().After(late) {
+	for began := time.Now(); ; {
+		orphans, err = s.opts.Orphans(taking, home)
+		passed := time.Since(began)
+		if err == nil || taking.Err() != nil || passed > adoptFor {
 			break
 		}
-		_ = pause.For(taking, wait)
+		_ = pause.For(taking, pause.Next(passed))
 	}
 	s.take(ctx, orphans, lost)
 	if pause.For(taking, adoptAgain) == nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/edge"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 const (
@@ -135,18 +136,18 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 // may be repeated is tried in rounds until wait is over; the last answer
 // counts, whatever it says.
 func (c *call) fetch(out *http.Request, avoid int, wait time.Duration) (*http.Response, error) {
-	began := time.Now()
-	pause := 50 * time.Millisecond
-	for {
+	for began := time.Now(); ; {
 		changed := c.f.opts.Edge.Changed()
 		resp, again, err := c.round(out, avoid)
-		if !again || time.Since(began)+pause > wait {
+		passed := time.Since(began)
+		next := pause.Next(passed)
+		if !again || passed+next > wait {
 			return resp, err
 		}
 		if resp != nil {
 			resp.Body.Close()
 		}
-		timer := time.NewTimer(pause)
+		timer := time.NewTimer(next)
 		select {
 		case <-timer.C:
 		case <-changed:
@@ -155,7 +156,6 @@ func (c *call) fetch(out *http.Request, avoid int, wait time.Duration) (*http.Re
 			timer.Stop()
 			return nil, context.Cause(out.Context())
 		}
-		pause = min(2*pause, time.Second)
 	}
 }
 

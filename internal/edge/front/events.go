@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // longestEvent bounds one event; activities are at most 1 MiB.
@@ -200,7 +202,7 @@ func (e *events) move() {
 	case <-e.out.Context().Done():
 		return
 	}
-	e.pause = min(max(2*e.pause, 50*time.Millisecond), time.Second)
+	e.pause = pause.Next(time.Since(e.lost))
 
 	ctx, cancel := context.WithCancelCause(e.out.Context())
 	late := time.AfterFunc(opts.Beat, func() { cancel(errSlow) })

@@ -92,13 +92,7 @@ func checkFile(path string, how How) (f Found, err error) {
 			return f, err
 		}
 		raft := strings.Contains(filepath.ToSlash(path), "/_js_/")
-		e := stopped
-		if _, err := os.Lstat(blockFile(dir, n+1)); !how.Stopped {
-			e = growing
-		} else if how.Killed && errors.Is(err, fs.ErrNotExist) {
-			e = killed
-		}
-		f.places(path, scan(hasher(owner, n), b, !raft).Damage, e)
+		f.places(path, scan(hasher(owner, n), b, !raft).Damage, how.end(blockFile(dir, n+1)))
 	case name == "index.db" && filepath.Base(dir) == "msgs", strings.HasPrefix(name, "snap.") && filepath.Base(dir) == "snapshots":
 		b, whole, err = sealed(path, owner)
 	case name == "meta.inf":
@@ -117,6 +111,17 @@ func checkFile(path string, how How) (f Found, err error) {
 		f.Places = append(f.Places, path)
 	}
 	return f, err
+}
+
+// end is what a block's may look like; next is the block that would follow it.
+func (how How) end(next string) end {
+	if !how.Stopped {
+		return growing
+	}
+	if _, err := os.Lstat(next); how.Killed && errors.Is(err, fs.ErrNotExist) {
+		return killed
+	}
+	return stopped
 }
 
 // sealed verifies a file that ends with the hash of what comes before.
