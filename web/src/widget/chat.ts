@@ -15,11 +15,11 @@ type Talk = {
   draft: string; // the key that makes it once
   home: string; // region that it belongs to, the same for all tries to make it
   born: number; // when it was made here
-  awaits: boolean; // an answer
+  awaits: string; // the turn whose end no tab has seen yet; "" = none
   unread: boolean; // one came while no tab showed it
 };
 
-const none = (): Talk => ({ guest: "", id: "", draft: uuid(), home: "", born: 0, awaits: false, unread: false });
+const none = (): Talk => ({ guest: "", id: "", draft: uuid(), home: "", born: 0, awaits: "", unread: false });
 
 // A region may not have heard yet of what was made in another one. In ms.
 const young = 60_000;
@@ -96,7 +96,7 @@ export class Chat {
     };
     for (const i of this.outbox.items()) if (i.activity !== undefined || i.answer !== undefined) this.outbox.settle(i.key);
     if (!sheet && this.o.tab?.getItem(this.slots.shown)) this.show(false);
-    else if (this.outbox.items().length > 0 || this.talk.awaits) this.attend();
+    else if (this.outbox.items().length > 0 || this.talk.awaits !== "") this.attend();
   }
 
   // show opens the chat; by hand if the visitor did it.
@@ -146,7 +146,7 @@ export class Chat {
 
   // rest lets go of the stream when nobody looks and nothing comes.
   private rest(): void {
-    if (!this.shown && this.current?.loaded && this.current.state.running().length === 0 && this.outbox.items().length === 0) this.current.leave();
+    if (!this.shown && this.current?.loaded && this.talk.awaits === "" && this.outbox.items().length === 0) this.current.leave();
   }
 
   private entered(): void {
@@ -215,11 +215,20 @@ export class Chat {
   private changed(open: Open): void {
     if (this.current !== open) return;
     for (const i of this.outbox.items()) if (i.conversation === open.id && open.saw(i)) this.outbox.settle(i.key);
-    const busy = open.state.running().length > 0;
-    if (open.loaded && busy !== this.talk.awaits) this.keep({ ...this.talk, awaits: busy, unread: this.talk.awaits && !this.shown });
+    this.judge(open);
     if (open.missing) this.gone(open);
     else this.rest();
     this.bell.ring();
+  }
+
+  // judge notes what is being answered, and that it was. A turn that this tab
+  // knows nothing of may be in what it has not read yet.
+  private judge(open: Open): void {
+    const { awaits } = this.talk;
+    const turn = open.state.running().at(-1)?.id;
+    if (turn !== undefined) {
+      if (turn !== awaits) this.keep({ ...this.talk, awaits: turn, unread: false });
+    } else if (open.state.turns.has(awaits)) this.keep({ ...this.talk, awaits: "", unread: !this.shown });
   }
 
   // gone: there is no such conversation, where we asked.
@@ -236,9 +245,14 @@ export class Chat {
     void this.outbox.flush();
   }
 
-  private begin(): void {
-    this.current?.leave();
+  private release(): void {
+    const open = this.current;
     this.current = null;
+    open?.leave();
+  }
+
+  private begin(): void {
+    this.release();
     this.keep(none());
     this.bell.ring();
   }
@@ -267,6 +281,15 @@ export class Chat {
 
   private async submit(item: Item): Promise<{ id?: string; turn?: string }> {
     await this.guests.enter();
+    const done = await this.ask(item);
+    if (done.turn && item.conversation === this.talk.id) {
+      this.keep({ ...this.talk, awaits: done.turn, unread: false });
+      if (this.current) this.judge(this.current);
+    }
+    return done;
+  }
+
+  private ask(item: Item): Promise<{ id?: string; turn?: string }> {
     if (item.kind === "regenerate") return this.guests.api.regenerate(item.conversation, item.turn ?? "", item.key);
     return this.guests.api.send(item.conversation, item.key, {
       type: "message",
@@ -309,7 +332,7 @@ export class Chat {
   private recall(): Talk {
     try {
       const kept = JSON.parse(this.o.store?.getItem(this.slots.talk) ?? "null") as Talk | null;
-      if (kept && typeof kept.id === "string" && typeof kept.draft === "string") return { ...none(), ...kept };
+      if (kept && typeof kept.id === "string" && typeof kept.draft === "string") return { ...none(), ...kept, awaits: typeof kept.awaits === "string" ? kept.awaits : "" };
     } catch {
       // Nothing usable.
     }
@@ -329,10 +352,9 @@ export class Chat {
       this.talk = this.recall();
       this.read();
       if (this.talk.id !== was.id) {
-        this.current?.leave();
-        this.current = null;
+        this.release();
         if (this.shown) this.attend();
-      }
+      } else if (this.current) this.judge(this.current);
     }
     if (key === null || key.startsWith(this.slots.outbox)) {
       this.outbox.reread();
