@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // Write puts b in the place of a file.
@@ -31,6 +33,35 @@ func WriteFrom(path string, from io.WriterTo, perm fs.FileMode) error {
 	}
 	if err != nil {
 		return fmt.Errorf("write file: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}
+
+// unfinished reports whether a file of such a name is one that is being written,
+// or that a write has left behind which was killed.
+func unfinished(name string) bool {
+	i := strings.LastIndexByte(name, '.')
+	if i < 2 || name[0] != '.' {
+		return false
+	}
+	_, err := strconv.ParseUint(name[i+1:], 10, 32) // as os.CreateTemp names it
+	return err == nil
+}
+
+// Clear removes what writes have left in a folder that were killed. Nobody may be
+// writing there.
+func Clear(dir string) error {
+	all, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range all {
+		if e.Type().IsRegular() && unfinished(e.Name()) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("remove what was not written to its end: %w", err)
 	}
 	return nil
 }

@@ -52,6 +52,42 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
+// killed writes something and ends there, as a process that is killed does.
+type killed struct{}
+
+func (killed) WriteTo(io.Writer) (int64, error) { runtime.Goexit(); return 0, nil }
+
+func TestClear(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("here only the end of a process closes what it had open")
+	}
+	dir := t.TempDir()
+	others := []string{"file", ".hidden", ".v1.2x", "file.12", ".12"}
+	for _, name := range others {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("stays"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = atomicfile.WriteFrom(filepath.Join(dir, "a.b"), killed{}, 0o600)
+	}()
+	<-done
+	if all, err := os.ReadDir(dir); err != nil || len(all) != len(others)+1 {
+		t.Fatalf("nothing was left behind: %v, %v", all, err)
+	}
+	if err := errors.Join(atomicfile.Clear(dir), atomicfile.Clear(filepath.Join(dir, "missing"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range others {
+		wantFile(t, filepath.Join(dir, name), "stays")
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != len(others) {
+		t.Errorf("left: %v, %v", all, err)
+	}
+}
+
 func wantFile(t *testing.T, path, want string) {
 	t.Helper()
 	if b, err := os.ReadFile(path); err != nil || string(b) != want {

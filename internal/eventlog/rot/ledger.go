@@ -59,6 +59,9 @@ func (l *Ledger) Mend() (Found, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var f Found
+	if err := atomicfile.Clear(l.dir); err != nil {
+		return f, err
+	}
 	b, err := os.ReadFile(filepath.Join(l.dir, ledgerFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return f, nil
