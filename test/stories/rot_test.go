@@ -125,8 +125,8 @@ func (c *crowd) check(ctx context.Context) {
 }
 
 // flip changes one bit of a file of the log or the store below dir, as a disk
-// does: its time stays. What a kill left of a copy is thrown away. Every second time each file is as likely as any other,
-// else each byte.
+// does: its time stays. What a kill left of a copy is thrown away. Every second
+// time each file is as likely as any other, else each byte.
 func flip(t *testing.T, rnd *rand.Rand, dir string, byFile bool) (path, where string) {
 	t.Helper()
 	var files []string

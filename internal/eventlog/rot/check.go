@@ -115,10 +115,13 @@ func checkFile(path string, how How) (f Found, err error) {
 
 // end is what a block's may look like; next is the block that would follow it.
 func (how How) end(next string) end {
-	if !how.Stopped {
+	switch {
+	case !how.Stopped:
 		return growing
+	case !how.Killed:
+		return stopped
 	}
-	if _, err := os.Lstat(next); how.Killed && errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(next); errors.Is(err, fs.ErrNotExist) {
 		return killed
 	}
 	return stopped
