@@ -77,7 +77,7 @@ type streamPart struct {
 func (l *Log) partOf(ctx context.Context, stream string) (p streamPart, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	if err := l.ask(ctx, "$JS.API.STREAM.INFO."+stream, nil, &p); err != nil {
+	if err := l.ask(ctx, infoOf+stream, nil, &p); err != nil {
 		return p, err
 	}
 	return p, json.Unmarshal(p.State, &p.Seqs)

@@ -532,19 +532,25 @@ func (l *Log) ask(ctx context.Context, subject string, req, into any) error {
 	return nil
 }
 
-// askLeader is ask for what a leader knows: again and again until ctx ends.
-func (l *Log) askLeader(ctx context.Context, subject string, req, into any) error {
-	return l.again(ctx, func(try context.Context) error { return l.ask(try, subject, req, into) })
+// Questions about a stream, in front of its name.
+const (
+	infoOf    = "$JS.API.STREAM.INFO."
+	messageOf = "$JS.API.STREAM.MSG.GET."
+)
+
+// askLeader is ask for what a stream's leader knows: again and again until ctx
+// ends.
+func (l *Log) askLeader(ctx context.Context, about, stream string, req, into any) error {
+	return l.again(ctx, stream, func(try context.Context) error { return l.ask(try, about+stream, req, into) })
 }
 
-// again puts a question to whoever leads until it is answered or ctx ends, with
-// more time for each try: one that was put before there was a leader, or to one
-// that is cut off, is never answered.
-func (l *Log) again(ctx context.Context, question func(try context.Context) error) error {
-	for limit := l.leaderKnown(); ; limit = l.longer(limit) {
-		try, cancel := context.WithTimeout(ctx, limit)
+// again puts a question to whoever leads a stream until it is answered or ctx
+// ends.
+func (l *Log) again(ctx context.Context, stream string, question func(try context.Context) error) error {
+	for limit := l.leaderKnown(); ; {
+		try, end := l.try(ctx, stream, limit)
 		err := question(try)
-		cancel()
+		limit = end()
 		var (
 			refused *apiError
 			api     *jetstream.APIError
@@ -564,8 +570,30 @@ func (l *Log) leaderKnown() time.Duration {
 	return max(leastKnown, 3*l.cluster.RoundTrip)
 }
 
-// longer is the limit of the next try: who is only slow is not asked too often.
-func (l *Log) longer(limit time.Duration) time.Duration { return min(2*limit, 3*l.leaderKnown()) }
+// try bounds one try at a stream's leader. One that was made before there was a
+// leader, or to one that is cut off, is never answered: it ends after limit, and
+// at once when there is a new leader. end gives the limit of the next one, which
+// is longer, as who is only slow is not asked too often.
+func (l *Log) try(ctx context.Context, stream string, limit time.Duration) (try context.Context, end func() (next time.Duration)) {
+	over := l.view.reign(stream)
+	try, cancel := context.WithTimeout(ctx, limit)
+	go func() {
+		select {
+		case <-over:
+			cancel()
+		case <-try.Done():
+		}
+	}()
+	return try, func() time.Duration {
+		cancel()
+		select {
+		case <-over:
+			return l.leaderKnown()
+		default:
+			return min(2*limit, 3*l.leaderKnown())
+		}
+	}
+}
 
 // newest asks a stream's leader for the newest entry under a subject or filter:
 // its sequence and checksum, or zeros if there is none.
@@ -576,7 +604,7 @@ func (l *Log) newest(ctx context.Context, stream, filter string) (seq, sum uint6
 			Hdr []byte `json:"hdrs"`
 		} `json:"message"`
 	}
-	err = l.askLeader(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"last_by_subj": filter}, &got)
+	err = l.askLeader(ctx, messageOf, stream, map[string]any{"last_by_subj": filter}, &got)
 	var refused *apiError
 	if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
 		return 0, 0, nil

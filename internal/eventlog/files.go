@@ -191,7 +191,7 @@ func (l *Log) part(ctx context.Context, subject string) ([]byte, error) {
 			Data []byte `json:"data"`
 		} `json:"message"`
 	}
-	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+fileStream, map[string]any{"last_by_subj": subject}, &got)
+	err = l.ask(ctx, messageOf+fileStream, map[string]any{"last_by_subj": subject}, &got)
 	var refused *apiError
 	switch {
 	case err == nil:

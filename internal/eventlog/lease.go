@@ -119,8 +119,9 @@ func (l *Log) pull(ctx context.Context, home string, held *places, each func(eve
 	try, cancel := context.WithTimeout(ctx, leaderTime)
 	defer cancel()
 	var consumer jetstream.Consumer
-	if err := l.again(try, func(try context.Context) (err error) {
-		consumer, err = l.js.Consumer(try, streamName(home, 0), turns)
+	stream := streamName(home, 0)
+	if err := l.again(try, stream, func(try context.Context) (err error) {
+		consumer, err = l.js.Consumer(try, stream, turns)
 		return err
 	}); err != nil {
 		return err

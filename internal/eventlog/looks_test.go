@@ -53,7 +53,7 @@ func TestAskedAgain(t *testing.T) {
 			began, tries = time.Now(), 0
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			err := l.again(ctx, func(try context.Context) error {
+			err := l.again(ctx, "a", func(try context.Context) error {
 				if tries++; time.Since(began) >= leader {
 					return then
 				}
@@ -67,6 +67,16 @@ func TestAskedAgain(t *testing.T) {
 		}
 		if took, err := ask(2*time.Second, nil); err != nil || took > 3*time.Second || tries > 5 {
 			t.Errorf("a leader after 2 s: %v, %v, %d tries", took, err, tries)
+		}
+		heard := func(stream string) (time.Duration, error) {
+			time.AfterFunc(450*time.Millisecond, func() { l.view.elected(stream) })
+			return ask(400*time.Millisecond, nil)
+		}
+		if took, err := heard("a"); err != nil || took != 450*time.Millisecond+askPause || tries != 3 {
+			t.Errorf("a leader after 400 ms, who was heard of 50 ms later: %v, %v, %d tries", took, err, tries)
+		}
+		if took, err := heard("b"); err != nil || took != 3*leastKnown+2*askPause || tries != 3 {
+			t.Errorf("another stream's leader: %v, %v, %d tries", took, err, tries)
 		}
 		refused := &apiError{Code: 404}
 		if took, err := ask(0, refused); !errors.Is(err, refused) || took != 0 || tries != 1 {

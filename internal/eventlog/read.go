@@ -87,7 +87,7 @@ func (l *Log) first(ctx context.Context, stream, filter string, from uint64) (se
 			Seq uint64 `json:"seq"`
 		} `json:"message"`
 	}
-	err = l.ask(ctx, "$JS.API.STREAM.MSG.GET."+stream, map[string]any{"seq": from, "next_by_subj": filter}, &got)
+	err = l.ask(ctx, messageOf+stream, map[string]any{"seq": from, "next_by_subj": filter}, &got)
 	var refused *apiError
 	if errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound) {
 		return 0, nil

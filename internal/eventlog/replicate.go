@@ -307,10 +307,10 @@ func (r *replicator) resend(ctx context.Context, l *lane) (broken error) {
 
 // once sends an append again until its answer is certain.
 func (r *replicator) once(ctx context.Context, p *pending) (uint64, error) {
-	for limit := r.l.leaderKnown(); ; limit = r.l.longer(limit) { // one that went to a leader who is cut off has no answer
-		try, cancel := context.WithTimeout(ctx, limit)
+	for limit := r.l.leaderKnown(); ; {
+		try, end := r.l.try(ctx, r.name, limit)
 		m, err := r.l.nc.RequestMsgWithContext(try, p.msg)
-		cancel()
+		limit = end()
 		var seq uint64
 		if err == nil {
 			seq, err = parseAck(m)

@@ -75,6 +75,30 @@ type clusterView struct {
 	lists   map[string]listHeard // what list each node has, by node
 	told    map[string]uint64    // the newest entry of a stream that followers were told
 	lacks   map[string]lack
+	reigns  map[string]chan struct{} // each closed when the stream has a new leader
+}
+
+// reign ends when the stream has a new leader.
+func (v *clusterView) reign(stream string) (over <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.reigns == nil {
+		v.reigns = map[string]chan struct{}{}
+	}
+	if v.reigns[stream] == nil {
+		v.reigns[stream] = make(chan struct{})
+	}
+	return v.reigns[stream]
+}
+
+// elected says that a stream has a new leader.
+func (v *clusterView) elected(stream string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if over := v.reigns[stream]; over != nil {
+		close(over)
+		delete(v.reigns, stream)
+	}
 }
 
 // look is the last one at a stream.
@@ -197,8 +221,10 @@ func (v *clusterView) now() {
 	}
 }
 
-// elected tells the stream's appends that there is a new leader.
+// elected tells the stream's appends, and who waits for its leader's answer, that
+// there is a new one.
 func (l *Log) elected(stream string) {
+	l.view.elected(stream)
 	l.mu.Lock()
 	c := l.committers[stream]
 	l.mu.Unlock()
@@ -291,7 +317,7 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	defer cancel()
 	var info streamInfo
 	st := StreamState{Stream: name, Home: home}
-	if err := l.askLeader(try, "$JS.API.STREAM.INFO."+name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
+	if err := l.askLeader(try, infoOf, name, nil, &info); err != nil || info.Cluster == nil || info.Cluster.Leader == "" {
 		var refused *apiError
 		st.Missing = errors.As(err, &refused) && refused.Code == 404
 		return st

@@ -117,7 +117,7 @@ func (l *Log) lastHere(stream string) (last uint64, here bool) {
 // lastFresh asks the leader for its last sequence.
 func (l *Log) lastFresh(ctx context.Context, stream string) (uint64, error) {
 	var info streamInfo
-	err := l.askLeader(ctx, "$JS.API.STREAM.INFO."+stream, nil, &info)
+	err := l.askLeader(ctx, infoOf, stream, nil, &info)
 	var refused *apiError
 	switch {
 	case err == nil:

@@ -51,7 +51,7 @@ func (l *Log) loadFresh(ctx context.Context, key string) ([]byte, uint64, error)
 			Data []byte `json:"data"`
 		} `json:"message"`
 	}
-	err := l.askLeader(ctx, "$JS.API.STREAM.MSG.GET.KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
+	err := l.askLeader(ctx, messageOf, "KV_"+kvBucket, map[string]any{"last_by_subj": "$KV." + kvBucket + "." + key}, &got)
 	var refused *apiError
 	switch {
 	case err == nil && removed(got.Message.Hdr), errors.As(err, &refused) && refused.ErrCode == uint16(jetstream.JSErrCodeMessageNotFound):
