@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/atomicfile"
+	"github.com/parleyhq/parley/internal/cluster"
 	"github.com/parleyhq/parley/internal/config"
 )
 
@@ -48,11 +49,7 @@ func (a *App) leaves() bool { return a.stopping.Load() || a.away.Load() }
 // yet that it is not ready.
 func (a *App) depart(ctx context.Context) {
 	a.stopping.Store(true)
-	others := false
-	for _, n := range a.world.Load().States(time.Now()) {
-		others = others || n.Node.Name != a.cfg.Node && n.Alive
-	}
-	if !others {
+	if !slices.ContainsFunc(a.cfg.Nodes, func(n config.Node) bool { return n.Name != a.cfg.Node && a.stays(n.Name) }) {
 		return
 	}
 	late := time.NewTimer(a.cfg.LameDuck)
@@ -67,11 +64,16 @@ func (a *App) depart(ctx context.Context) {
 	}
 }
 
+// stays reports whether a node is heard and says nothing of leaving.
+func (a *App) stays(node string) bool {
+	return slices.ContainsFunc(a.world.Load().States(time.Now()), func(n cluster.State) bool { return n.Name == node && n.Alive })
+}
+
 // handOver moves the log's leaders to other nodes.
 func (a *App) handOver(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
-	if err := a.log.Leave(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	if err := a.log.Leave(ctx, a.stays); err != nil && !errors.Is(err, context.Canceled) {
 		a.lg.Warn("not all leaders of the log could be handed over; others are elected when this node is gone", "err", err)
 	}
 }

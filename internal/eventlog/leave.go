@@ -15,8 +15,9 @@ const leaveLook = 50 * time.Millisecond
 // Leave hands the leadership of every stream that this node leads to another
 // one, and returns when they have it, or when ctx ends. This node takes none
 // back before Return. Writers wait about two round trips for a new leader; they
-// would wait an election for one that just goes away.
-func (l *Log) Leave(ctx context.Context) error {
+// would wait an election for one that just goes away. Who does not stay is handed
+// nothing: two that leave would hand it to each other.
+func (l *Log) Leave(ctx context.Context, stays func(node string) bool) error {
 	if l.cluster == nil {
 		return nil
 	}
@@ -28,7 +29,7 @@ func (l *Log) Leave(ctx context.Context) error {
 			if st.Leader != l.opts.Node {
 				continue
 			}
-			to := l.successor(st)
+			to := l.successor(st, stays)
 			if to == "" {
 				continue // nobody else can: better late than not at all
 			}
@@ -63,14 +64,14 @@ func (l *Log) allStreams() []string {
 }
 
 // successor names the node that leads a stream when this one leaves: the next in
-// the list that is fit, a witness only if there is nobody else.
-func (l *Log) successor(st StreamState) string {
+// the list that is fit and stays, a witness only if there is nobody else.
+func (l *Log) successor(st StreamState, stays func(node string) bool) string {
 	all := l.cluster.Nodes
 	me := slices.IndexFunc(all, func(n Node) bool { return n.Name == l.opts.Node })
 	witness := ""
 	for _, n := range slices.Concat(all[me+1:], all[:me]) {
 		i := slices.IndexFunc(st.Replicas, func(r Replica) bool { return r.Node == n.Name })
-		if i < 0 || st.Replicas[i].Offline || st.Replicas[i].Lag > homeLag {
+		if i < 0 || !stays(n.Name) || st.Replicas[i].Offline || st.Replicas[i].Lag > homeLag {
 			continue
 		}
 		if !n.Witness {

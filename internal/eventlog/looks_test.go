@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,4 +87,29 @@ func TestAskedAgain(t *testing.T) {
 			t.Errorf("no leader: %v, %v", took, err)
 		}
 	})
+}
+
+// TestSuccessor: who leaves hands over to the next that stays, and to a witness
+// rather than to nobody.
+func TestSuccessor(t *testing.T) {
+	l := &Log{opts: Options{Node: "b"}, cluster: &Cluster{Nodes: []Node{{Name: "w", Witness: true}, {Name: "a"}, {Name: "b"}, {Name: "c"}}}}
+	all := []Replica{{Node: "a"}, {Node: "b"}, {Node: "c"}, {Node: "w"}}
+	for _, c := range []struct {
+		what   string
+		stay   string
+		copies []Replica
+		want   string
+	}{
+		{"all stay", "a c w", all, "c"},
+		{"the next one leaves too", "a w", all, "a"},
+		{"the next one is out of reach", "a c w", []Replica{{Node: "a"}, {Node: "b"}, {Node: "c", Offline: true}}, "a"},
+		{"the next one is far behind", "a c w", []Replica{{Node: "a"}, {Node: "b"}, {Node: "c", Lag: homeLag + 1}}, "a"},
+		{"only the witness stays", "w", all, "w"},
+		{"all leave", "", all, ""},
+	} {
+		stays := func(node string) bool { return strings.Contains(c.stay, node) }
+		if got := l.successor(StreamState{Leader: "b", Replicas: c.copies}, stays); got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, got, c.want)
+		}
+	}
 }

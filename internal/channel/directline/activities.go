@@ -115,6 +115,12 @@ func (c caller) speaker(from *activity.Account) (*activity.Account, error) {
 	return &out, user{out.ID, out.Name}.check()
 }
 
+// page is what a polling client gets.
+type page struct {
+	Activities []activity.Activity `json:"activities"`
+	Watermark  string              `json:"watermark"`
+}
+
 // poll answers with what came after the watermark, one page of it.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	c, id, err := s.access(r)
@@ -126,19 +132,22 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	out := page{[]activity.Activity{}, mark}
 	var feed *channel.Feed
 	err = s.begun(r.Context(), c, func() error {
 		feed, err = s.opts.Desk.Feed(r.Context(), c.owner(), id, after, false)
 		return err
 	})
-	if err != nil {
+	switch {
+	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
+		// Any answer but a page would end the published client's polling for good.
+		// By the watermark that it has, nothing is left out of its next one.
+		w.Header().Set("Retry-After", "1")
+		return wire.WriteJSON(w, http.StatusOK, out)
+	case err != nil:
 		return err
 	}
 	defer feed.Close()
-	out := struct {
-		Activities []activity.Activity `json:"activities"`
-		Watermark  string              `json:"watermark"`
-	}{[]activity.Activity{}, mark}
 	now := s.opts.Now()
 	for _, it := range feed.Next().Items {
 		if len(out.Activities) == mostPolled {
@@ -163,9 +172,10 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 // A polling client shows the activities of a page one by one, on a timer, and
 // mixes them with those of the next page if that comes meanwhile. So a page's
 // watermark says how many there were and when, and what comes next waits until
-// the client, slow as it may be, is through.
+// the client, slow as it may be, is through: for less than a second, as some
+// give an answer no more than two.
 const (
-	mostPolled = 100
+	mostPolled = 40
 	showing    = 20 * time.Millisecond // of one activity
 )
 

@@ -550,6 +550,31 @@ func TestFailedAnswer(t *testing.T) {
 	}
 }
 
+// The published client polls no more after an answer that is no page.
+func TestPollingOutlivesTheLog(t *testing.T) {
+	log := openLog(t)
+	c := node(t, log, "n", echo(), func(co *channel.Options, _ *directline.Options) { co.Hold = 50 * time.Millisecond })
+	var begun struct{ ConversationID, Token string }
+	c.do(http.MethodPost, "/tokens/generate", siteKey, nil).into(t, &begun)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, mark := range []string{"", "7-1-1000"} {
+		var got struct {
+			Activities []json.RawMessage
+			Watermark  string
+		}
+		a := c.do(http.MethodGet, "/conversations/"+begun.ConversationID+"/activities?watermark="+mark, begun.Token, nil)
+		a.into(t, &got)
+		if got.Activities == nil || len(got.Activities) > 0 || got.Watermark != mark || a.header.Get("Retry-After") == "" {
+			t.Errorf("behind %q: %s, headers %v", mark, a.body, a.header)
+		}
+	}
+	if a := c.do(http.MethodGet, "/conversations/"+begun.ConversationID+"/activities", "somebody's", nil); a.status != http.StatusUnauthorized {
+		t.Errorf("without a right to it: %d %s", a.status, a.body)
+	}
+}
+
 func TestOptions(t *testing.T) {
 	if _, err := directline.New(directline.Options{}); err == nil {
 		t.Error("options without anything")
