@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
 import { equal, ok, soon, until } from "../lib/util.mjs";
+import { regions, signal, told, whole } from "./world.mjs";
 
 const words = numbered(120);
 const bundle = process.env.WEBCHAT_BUNDLE;
@@ -29,9 +30,9 @@ async function open(t, url, { width = 900, dark = false } = {}) {
   };
 }
 
-async function node(t, engine) {
+async function node(t, engine, args) {
   if (!bundle || !existsSync(bundle)) t.skip("missing: Web Chat's bundle; set WEBCHAT_BUNDLE to webchat.js of the package botframework-webchat");
-  return t.node({ engine, env: { PARLEY_DIRECTLINE_SECRET: "a-secret-of-one-site", PARLEY_CHANNELS_WEBCHAT: bundle } });
+  return t.node({ engine, args, env: { PARLEY_DIRECTLINE_SECRET: "a-secret-of-one-site", PARLEY_CHANNELS_WEBCHAT: bundle } });
 }
 
 export const stories = {
@@ -69,6 +70,21 @@ export const stories = {
     await until(async () => (await p.shown()).at(-1) === words, "the bubble is finished", 60_000);
     await soon(async () => (await p.shown()).length, 1, "bubbles");
     await p.page.screenshot({ path: join(t.out, "webchat-killed-1440-dark.png") });
+    await p.close();
+  },
+  "Web Chat: the region that serves is killed in the middle of an answer": async (t) => {
+    const e = await t.engine({ delay: 60, answer: () => words });
+    const w = await node(t, e.url, ["--regions", `japaneast:witness,${regions.join(",")}`]);
+    await whole(w);
+    const p = await open(t, w.url, { width: 390 });
+    await p.say("Count for me");
+    await until(async () => ((await p.shown())[0] ?? "").length > 20, "the answer has begun");
+    const serves = await until(async () => (await told(w)).find((r) => r.nodes.some((n) => n.turns > 0))?.name, "the region that answers is known");
+    signal(w, serves, "SIGKILL");
+    ok((await p.shown())[0].length < words.length, "it was in the middle");
+    await until(async () => (await p.shown()).at(-1) === words, "the bubble is finished", 60_000);
+    await soon(async () => (await p.shown()).length, 1, "bubbles");
+    await p.page.screenshot({ path: join(t.out, "webchat-region-killed-390.png") });
     await p.close();
   },
 };

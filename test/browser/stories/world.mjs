@@ -5,27 +5,31 @@ import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { equal, ok, pause, soon, until } from "../lib/util.mjs";
 
-const regions = ["koreacentral", "southeastasia"];
+export const regions = ["koreacentral", "southeastasia"];
 
 // world starts three regions, one of them a witness, with the demonstration
 // engine and the edge in front.
 export async function setting(t) {
   const w = await t.node({ engine: "demo", args: ["--regions", `japaneast:witness,${regions.join(",")}`] });
   w.addresses = Object.fromEntries((await whole(w)).map((r) => [r.name, r.address]));
-  w.signal = (region, how) => {
-    const pid = Number(readFileSync(join(w.home, "data", "regions", region, "parley.pid"), "utf8"));
-    ok(pid > 1, `the pid of ${region}`);
-    process.kill(pid, how);
-    return pid;
-  };
+  w.signal = (region, how) => signal(w, region, how);
   return w;
 }
 
+export function signal(w, region, how) {
+  const pid = Number(readFileSync(join(w.home, "data", "regions", region, "parley.pid"), "utf8"));
+  ok(pid > 1, `the pid of ${region}`);
+  process.kill(pid, how);
+  return pid;
+}
+
+// told is what a world says of its regions, or nothing.
+export const told = async (w) => (await fetch(`${w.url}/api/v1/regions`).then((r) => r.json()).catch(() => ({ regions: [] }))).regions;
+
 // whole waits until all regions serve, whatever the story before this one did.
-async function whole(w) {
-  const told = async () => (await fetch(`${w.url}/api/v1/regions`).then((r) => r.json()).catch(() => ({ regions: [] }))).regions;
-  await until(async () => (await told()).length === 3 && (await told()).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
-  return told();
+export async function whole(w) {
+  await until(async () => (await told(w)).length === 3 && (await told(w)).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
+  return told(w);
 }
 
 // card is what the panel says of a region.
