@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	api "github.com/slack-go/slack"
+	"github.com/slack-go/slack/slacktest"
 
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/channel"
@@ -32,7 +34,12 @@ func server(t *testing.T, f *fake, d slack.Desk) *slack.Server {
 	if d == nil {
 		d = &desk{}
 	}
-	s, err := slack.New(slack.Options{Desk: d, Accounts: []slack.Account{account()}, API: f.url(), Public: "https://parley.example"})
+	return serverOf(t, f.url(), d)
+}
+
+func serverOf(t *testing.T, url string, d slack.Desk) *slack.Server {
+	t.Helper()
+	s, err := slack.New(slack.Options{Desk: d, Accounts: []slack.Account{account()}, API: url, Public: "https://parley.example"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,6 +120,41 @@ func TestPost(t *testing.T) {
 		x.must(activity.Activity{Type: activity.TypeDelete})
 		if got := f.texts(in, thread); len(got) > 0 || x.ref != "" {
 			t.Errorf("after it was taken back: %q, ref %q", got, x.ref)
+		}
+	}
+}
+
+// TestBySlackGo posts to slack-go's own server, which takes apart what is posted
+// with slack-go's types; slack-go's client says what it would show.
+func TestBySlackGo(t *testing.T) {
+	theirs := slacktest.NewTestServer()
+	theirs.Start()
+	t.Cleanup(theirs.Stop)
+	rtm := theirs.GetTestRTMInstance()
+	go rtm.ManageConnection()
+	t.Cleanup(func() { _ = rtm.Disconnect() })
+	x := &talk{t: t, s: serverOf(t, theirs.GetAPIURL(), &desk{}), last: from("1700000000.000100")}
+	x.must(message("**Hello** <!channel> & you"))
+	late := time.After(10 * time.Second)
+	for {
+		select {
+		case e := <-rtm.IncomingEvents:
+			m, ok := e.Data.(*api.MessageEvent)
+			if !ok {
+				continue
+			}
+			if m.Channel != "C0CHAN" || m.ThreadTimestamp != "1700000000.000100" || m.Timestamp != x.ref {
+				t.Errorf("it is in %s, thread %s, at %s; ref %q", m.Channel, m.ThreadTimestamp, m.Timestamp, x.ref)
+			}
+			if want := "*Hello* &lt;\u200B!channel&gt; &amp; you"; m.Text != want {
+				t.Errorf("its text is %q, want %q", m.Text, want)
+			}
+			if len(m.Blocks.BlockSet) == 0 {
+				t.Error("it has no blocks")
+			}
+			return
+		case <-late:
+			t.Fatal("slack-go's client saw no message")
 		}
 	}
 }
