@@ -14,13 +14,13 @@ async function whole(p, expect) {
 }
 
 // real starts a node with the embedded engine and waits for its model.
-async function real(t) {
-  const n = await t.node({ engine: "embedded", env: { XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache` } });
+export async function real(t, env = {}) {
+  const n = await t.node({ engine: "embedded", env: { XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache`, ...env } });
   await until(async () => (await (await fetch(`${n.url}/api/v1/info`)).json()).engine.ready, "the model is ready", 300_000, 200);
   return n;
 }
 
-const bare = (s) => s.replace(/[^\p{L}\p{N}]+/gu, "");
+export const bare = (s) => s.replace(/[^\p{L}\p{N}]+/gu, "");
 
 // midway asks a real model until an answer is met in its middle, for some are
 // short, and returns the answer's number.

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
 import { equal, ok, soon, until } from "../lib/util.mjs";
+import { bare, real } from "./survive.mjs";
 import { regions, signal, told, whole } from "./world.mjs";
 
 const words = numbered(120);
@@ -22,18 +23,29 @@ async function open(t, url, { width = 900, dark = false } = {}) {
   return {
     page, errors, bubbles,
     close: () => context.close(),
+    // say says something until it is on screen: before it is connected, Web Chat
+    // takes what is said for nothing.
     say: async (text) => {
-      await box.fill(text);
-      await box.press("Enter");
+      const own = page.locator(".webchat__bubble--from-user");
+      const before = await own.count();
+      for (let end = Date.now() + 20_000; (await own.count()) === before; ) {
+        ok(Date.now() < end, `"${text}" was said`);
+        await box.fill(text);
+        await box.press("Enter");
+        await own.nth(before).waitFor({ timeout: 1_000 }).catch(() => {});
+      }
     },
     shown: async () => (await bubbles.allInnerTexts()).map((s) => s.trim()),
   };
 }
 
-async function node(t, engine, args) {
+// channel is what a node needs to have the page.
+function channel(t) {
   if (!bundle || !existsSync(bundle)) t.skip("missing: Web Chat's bundle; set WEBCHAT_BUNDLE to webchat.js of the package botframework-webchat");
-  return t.node({ engine, args, env: { PARLEY_DIRECTLINE_SECRET: "a-secret-of-one-site", PARLEY_CHANNELS_WEBCHAT: bundle } });
+  return { PARLEY_DIRECTLINE_SECRET: "a-secret-of-one-site", PARLEY_CHANNELS_WEBCHAT: bundle };
 }
+
+const node = (t, engine, args) => t.node({ engine, args, env: channel(t) });
 
 export const stories = {
   "Web Chat shows an answer as one bubble that grows": async (t) => {
@@ -70,6 +82,29 @@ export const stories = {
     await until(async () => (await p.shown()).at(-1) === words, "the bubble is finished", 60_000);
     await soon(async () => (await p.shown()).length, 1, "bubbles");
     await p.page.screenshot({ path: join(t.out, "webchat-killed-1440-dark.png") });
+    await p.close();
+  },
+  "Web Chat shows a real model's answer as one bubble that grows": async (t) => {
+    if (process.env.PARLEY_TEST_REAL !== "1") t.skip("PARLEY_TEST_REAL=1 runs it, with the embedded engine");
+    const n = await real(t, channel(t));
+    const p = await open(t, n.url);
+    await p.say("Write a story about the sea, in five sentences.");
+    const seen = [""];
+    let at = Date.now();
+    await until(async () => {
+      const all = await p.shown();
+      ok(all.length <= 1, `${all.length} bubbles of one answer`);
+      const now = bare(all[0] ?? "");
+      ok(now.startsWith(seen.at(-1)), "it only grows");
+      if (now.length > seen.at(-1).length) {
+        seen.push(now);
+        at = Date.now();
+      }
+      return seen.length > 1 && Date.now() - at > 3_000; // nothing came for a while
+    }, "the answer ends", 120_000);
+    ok(seen.length > 4, `the bubble was seen in ${seen.length - 1} sizes`);
+    await p.page.screenshot({ path: join(t.out, "webchat-real-900.png") });
+    t.log(`${seen.length - 1} sizes: ${(await p.shown())[0].slice(0, 120)}`);
     await p.close();
   },
   "Web Chat: the region that serves is killed in the middle of an answer": async (t) => {
