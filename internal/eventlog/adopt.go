@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // AloneDir is what the directory of a log that shall be adopted is called.
@@ -156,6 +157,9 @@ func (l *Log) restore(ctx context.Context, old *Log, name, home string, state st
 		}
 		step, cancel := context.WithTimeout(ctx, moveTime)
 		answer, err := l.nc.RequestWithContext(step, to.Deliver, m.Data)
+		for errors.Is(err, nats.ErrNoResponders) && pause.For(step, askPause) == nil { // word of who takes it is not here yet
+			answer, err = l.nc.RequestWithContext(step, to.Deliver, m.Data)
+		}
 		cancel()
 		if err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
