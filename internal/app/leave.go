@@ -49,7 +49,8 @@ func (a *App) leaves() bool { return a.stopping.Load() || a.away.Load() }
 // yet that it is not ready.
 func (a *App) depart(ctx context.Context) {
 	a.stopping.Store(true)
-	if !slices.ContainsFunc(a.cfg.Nodes, func(n config.Node) bool { return n.Name != a.cfg.Node && a.stays(n.Name) }) {
+	others := func(n cluster.State) bool { return n.Name != a.cfg.Node && n.Alive }
+	if !slices.ContainsFunc(a.world.Load().States(time.Now()), others) {
 		return
 	}
 	late := time.NewTimer(a.cfg.LameDuck)

@@ -115,12 +115,6 @@ func (c caller) speaker(from *activity.Account) (*activity.Account, error) {
 	return &out, user{out.ID, out.Name}.check()
 }
 
-// page is what a polling client gets.
-type page struct {
-	Activities []activity.Activity `json:"activities"`
-	Watermark  string              `json:"watermark"`
-}
-
 // poll answers with what came after the watermark, one page of it.
 func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	c, id, err := s.access(r)
@@ -132,14 +126,17 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := page{[]activity.Activity{}, mark}
+	out := struct {
+		Activities []activity.Activity `json:"activities"`
+		Watermark  string              `json:"watermark"`
+	}{[]activity.Activity{}, mark}
 	var feed *channel.Feed
 	err = s.begun(r.Context(), c, func() error {
 		feed, err = s.opts.Desk.Feed(r.Context(), c.owner(), id, after, false)
 		return err
 	})
 	switch {
-	case fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout):
+	case channel.Passing(err):
 		// Any answer but a page would end the published client's polling for good.
 		// By the watermark that it has, nothing is left out of its next one.
 		w.Header().Set("Retry-After", "1")
