@@ -87,3 +87,10 @@ export class Node {
     writeFileSync(file, this.log);
   }
 }
+
+// real starts a node with the embedded engine and waits for its model.
+export async function real(t, env = {}) {
+  const n = await t.node({ engine: "embedded", env: { XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache`, ...env } });
+  await until(async () => (await (await fetch(`${n.url}/api/v1/info`)).json()).engine.ready, "the model is ready", 300_000, 200);
+  return n;
+}

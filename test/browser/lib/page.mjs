@@ -1,7 +1,7 @@
 // The browser, and what a story does on the page.
 import { existsSync } from "node:fs";
 import { chromium } from "playwright-core";
-import { until } from "./util.mjs";
+import { bare, until } from "./util.mjs";
 
 const places = [process.env.CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 
@@ -43,7 +43,9 @@ export class Page {
     return p;
   }
 
+  // say waits, as a person does, until nothing lies over the box that takes the keys.
   async say(text) {
+    await until(() => this.page.evaluate(() => !document.querySelector("dialog:modal")), "no dialog over the message box");
     await this.page.fill("#compose", text);
     await this.page.press("#compose", "Enter");
   }
@@ -109,9 +111,7 @@ export class Page {
     }
     const want = of("bot").at(-1).text.trim();
     const got = (await this.answer()).trim();
-    // Markdown's own signs are not on screen: letters and digits are compared.
-    const signs = /[^\p{L}\p{N}]+/gu;
-    if (got.replace(signs, "") !== want.replace(signs, "")) throw new Error(`the page and the log differ\n  page ${JSON.stringify(got)}\n  log  ${JSON.stringify(want)}`);
+    if (bare(got) !== bare(want)) throw new Error(`the page and the log differ\n  page ${JSON.stringify(got)}\n  log  ${JSON.stringify(want)}`);
     if (this.errors.length > 0) throw new Error(this.errors.join("; "));
     return want;
   }

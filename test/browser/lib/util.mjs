@@ -33,3 +33,6 @@ export async function soon(read, want, what, limit = 5_000) {
 export function ok(v, what) {
   if (!v) throw new Error(`expected: ${what}`);
 }
+
+// bare is a text's letters and digits: markdown's own signs are not on screen.
+export const bare = (s) => s.replace(/[^\p{L}\p{N}]+/gu, "");

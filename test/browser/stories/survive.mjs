@@ -2,7 +2,8 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, pause, soon, until } from "../lib/util.mjs";
+import { real } from "../lib/node.mjs";
+import { bare, equal, ok, pause, soon, until } from "../lib/util.mjs";
 
 const words = numbered(120);
 const slow = { delay: 25, answer: () => words };
@@ -12,15 +13,6 @@ async function whole(p, expect) {
   equal(await p.agrees(expect), words, "the answer in the log");
   await soon(async () => (await p.answer()).trim(), words, "the answer on screen");
 }
-
-// real starts a node with the embedded engine and waits for its model.
-export async function real(t, env = {}) {
-  const n = await t.node({ engine: "embedded", env: { XDG_CACHE_HOME: process.env.XDG_CACHE_HOME ?? `${process.env.HOME}/.cache`, ...env } });
-  await until(async () => (await (await fetch(`${n.url}/api/v1/info`)).json()).engine.ready, "the model is ready", 300_000, 200);
-  return n;
-}
-
-export const bare = (s) => s.replace(/[^\p{L}\p{N}]+/gu, "");
 
 // midway asks a real model until an answer is met in its middle, for some are
 // short, and returns the answer's number.

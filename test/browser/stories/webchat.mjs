@@ -2,9 +2,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { numbered } from "../lib/engine.mjs";
-import { equal, ok, soon, until } from "../lib/util.mjs";
-import { bare, real } from "./survive.mjs";
-import { regions, signal, told, whole } from "./world.mjs";
+import { real } from "../lib/node.mjs";
+import { bare, equal, ok, soon, until } from "../lib/util.mjs";
+import { regions, signal, told, whole } from "../lib/world.mjs";
 
 const words = numbered(120);
 const bundle = process.env.WEBCHAT_BUNDLE;

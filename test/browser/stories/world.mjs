@@ -1,11 +1,9 @@
 // Several regions on one machine: which one answers is on the page, and when it
 // dies in mid-answer the answer is finished all the same.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { clean, fits } from "../lib/check.mjs";
 import { equal, ok, pause, soon, until } from "../lib/util.mjs";
-
-export const regions = ["koreacentral", "southeastasia"];
+import { regions, signal, told, whole } from "../lib/world.mjs";
 
 // world starts three regions, one of them a witness, with the demonstration
 // engine and the edge in front.
@@ -14,22 +12,6 @@ export async function setting(t) {
   w.addresses = Object.fromEntries((await whole(w)).map((r) => [r.name, r.address]));
   w.signal = (region, how) => signal(w, region, how);
   return w;
-}
-
-export function signal(w, region, how) {
-  const pid = Number(readFileSync(join(w.home, "data", "regions", region, "parley.pid"), "utf8"));
-  ok(pid > 1, `the pid of ${region}`);
-  process.kill(pid, how);
-  return pid;
-}
-
-// told is what a world says of its regions, or nothing.
-export const told = async (w) => (await fetch(`${w.url}/api/v1/regions`).then((r) => r.json()).catch(() => ({ regions: [] }))).regions;
-
-// whole waits until all regions serve, whatever the story before this one did.
-export async function whole(w) {
-  await until(async () => (await told(w)).length === 3 && (await told(w)).every((r) => r.state === (r.role === "witness" ? "witness" : "serving")), "all regions serve", 60_000, 200);
-  return told(w);
 }
 
 // card is what the panel says of a region.
