@@ -288,18 +288,13 @@ func (d *Desk) hold(ctx context.Context, f func(context.Context) error) error {
 	late := time.Now().Add(d.opts.Hold)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		err := f(ctx)
-		if !Passing(err) || ctx.Err() != nil || time.Now().Add(wait).After(late) {
+		if !fault.Passing(err) || ctx.Err() != nil || time.Now().Add(wait).After(late) {
 			return err
 		}
 		if pause.For(ctx, wait) != nil {
 			return err
 		}
 	}
-}
-
-// Passing reports whether an error is the log's, which goes on by itself.
-func Passing(err error) bool {
-	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
 }
 
 func notFound(id string) error { return fault.New(fault.NotFound, "there is no conversation %q", id) }

@@ -85,6 +85,9 @@ func CodeOf(err error) Code {
 // Is reports whether err carries code.
 func Is(err error, code Code) bool { return CodeOf(err) == code }
 
+// Passing reports whether what failed may well succeed when it is tried again.
+func Passing(err error) bool { return Is(err, Unavailable) || Is(err, Timeout) }
+
 // MessageOf returns what a client may read about err.
 func MessageOf(err error) string {
 	var e *Error

@@ -136,7 +136,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request) error {
 		return err
 	})
 	switch {
-	case channel.Passing(err):
+	case fault.Passing(err):
 		// Any answer but a page would end the published client's polling for good.
 		// By the watermark that it has, nothing is left out of its next one.
 		w.Header().Set("Retry-After", "1")

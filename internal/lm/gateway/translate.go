@@ -166,8 +166,7 @@ func (g *Gateway) whole(ctx context.Context, e lm.Engine, m lm.Model, first lm.R
 		}
 		res.Usage.Prompt = prompt
 		res.Usage.Cached = min(res.Usage.Cached, prompt)
-		passing := fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
-		if err == nil || attempt >= g.o.Attempts || !passing || ctx.Err() != nil {
+		if attempt >= g.o.Attempts || !fault.Passing(err) || ctx.Err() != nil {
 			return res, err
 		}
 		if _, over, ok := a.onward(first, a.resume); ok && !over && !g.revived(ctx, e) {
