@@ -27,6 +27,9 @@ type RegionNode struct {
 	Version string    `json:"version"`
 	Turns   int       `json:"turns"`
 	Live    int       `json:"live"`
+	// Elections is how many the node has noticed in its log since it started. A
+	// new one stops writers for a moment.
+	Elections uint64 `json:"elections"`
 }
 
 // The states of a region.

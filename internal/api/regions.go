@@ -29,6 +29,8 @@ type RegionNode struct {
 	Version string    `json:"version,omitempty"`
 	Turns   int       `json:"turns"` // asked for and not ended
 	Live    int       `json:"live"`  // conversations that are open
+	// Elections is how many it has noticed in its log's groups since it started.
+	Elections uint64 `json:"elections"`
 }
 
 // The states of a region.

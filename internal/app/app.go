@@ -404,6 +404,8 @@ func (a *App) gauges() {
 	} {
 		a.metrics.Gauge(g.name, g.help, func() float64 { return g.read(a.log.Integrity()) })
 	}
+	a.metrics.Gauge("parley_log_elections", "How many elections this node has noticed in its log's groups since the start, those that were wished included.",
+		func() float64 { return float64(a.log.Elections()) })
 	a.metrics.Gauge("parley_store_rebuilds", "How often the store was made again since the start because its file was damaged.",
 		func() float64 { return float64(a.history.Rebuilt()) })
 	a.metrics.Gauge("parley_store_lag_entries", "How many entries of the log the store has not copied yet.", func() float64 {

@@ -289,7 +289,7 @@ func (a *App) tell(b cluster.Beat) {
 // state is what this node says of itself.
 func (a *App) state(ctx context.Context) cluster.Beat {
 	b := cluster.Beat{Node: a.cfg.Node, Region: a.cfg.Region, Role: cluster.Full, Version: a.opts.Version}
-	b.Leaving = a.leaves()
+	b.Leaving, b.Elections = a.leaves(), a.log.Elections()
 	for _, n := range a.cfg.Nodes {
 		if n.Name == a.cfg.Node {
 			b.Role, b.URL = role(n), n.URL
@@ -348,7 +348,7 @@ func (a *App) regions() []api.Region {
 			r := at(n.Region)
 			r.Role, r.Here = string(n.Role), r.Here || n.Name == a.cfg.Node
 			here := !n.Last.IsZero() && !view.Dead(n.Name, now) // one that leaves is still here
-			node := api.RegionNode{Name: n.Name, Alive: here, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version}
+			node := api.RegionNode{Name: n.Name, Alive: here, Turns: n.Beat.Turns, Live: n.Beat.Live, Version: n.Beat.Version, Elections: n.Beat.Elections}
 			if !n.Last.IsZero() {
 				node.Seen = n.Last.UTC()
 			}

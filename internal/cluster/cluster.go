@@ -44,6 +44,8 @@ type Beat struct {
 	Leaving bool   `json:"leaving,omitempty"`
 	Turns   int    `json:"turns"` // asked for and not ended, as far as it knows
 	Live    int    `json:"live"`  // conversations that somebody reads
+	// Elections is how many it has noticed in its log's groups since it started.
+	Elections uint64 `json:"elections,omitempty"`
 }
 
 // Every is how often a node says a Beat.

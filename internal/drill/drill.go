@@ -4,7 +4,6 @@
 package drill
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -226,9 +225,9 @@ func (d *Drill) inflict(ctx context.Context, n int, kind Fault, site string) (Fa
 	case kind == Isolate:
 		d.alone(ctx, site, d.opts.Hold)
 	case kind == Rough:
-		moves := d.elections(ctx, site, d.opts.Hold)
+		count := d.elections(ctx, site, d.opts.Hold)
 		d.mu.Lock()
-		rep.Elections = moves
+		rep.Elections = count
 		d.mu.Unlock()
 	case heal != nil:
 		err = d.hold(ctx)
@@ -379,67 +378,46 @@ func (d *Drill) alone(ctx context.Context, site string, hold time.Duration) {
 	}
 }
 
-// elections counts for a while how often a region sees that a home's log is led
-// by somebody else than before, or by nobody.
-func (d *Drill) elections(ctx context.Context, site string, hold time.Duration) (n int) {
+// elections counts for a while how many a region hears of, from the node that
+// notices most.
+func (d *Drill) elections(ctx context.Context, site string, hold time.Duration) (most uint64) {
 	ctx, cancel := context.WithTimeout(ctx, hold)
 	defer cancel()
 	c, err := client.New(client.Options{BaseURLs: []string{d.opts.World.Addresses()[site]}, Timeout: 5 * time.Second})
 	if err != nil {
 		return 0
 	}
-	seen := reigns{}
+	seen := polls{}
 	for pause.For(ctx, 500*time.Millisecond) == nil && !d.enough() {
 		regions, err := c.Regions(ctx)
 		if err != nil {
 			continue
 		}
-		now := map[string]string{}
-		for _, r := range regions {
-			for _, home := range r.Leads {
-				now[home] = r.Name
+		if count := seen.look(regions); count > most {
+			most = count
+			d.opts.Console.Line("        elections so far: %d", most)
+		}
+	}
+	return most
+}
+
+// polls is how many elections each node had noticed when it was first seen.
+type polls map[string]uint64
+
+// look returns how many a node has noticed since, at most.
+func (p polls) look(regions []client.Region) (most uint64) {
+	for _, r := range regions {
+		for _, n := range r.Nodes {
+			was, known := p[n.Name]
+			if n.Alive && (!known || n.Elections < was) { // or it has started again
+				p[n.Name], was, known = n.Elections, n.Elections, true
+			}
+			if known {
+				most = max(most, n.Elections-min(was, n.Elections))
 			}
 		}
-		for _, change := range seen.look(now) {
-			n++
-			d.opts.Console.Line("        %s", change)
-		}
 	}
-	return n
-}
-
-// reigns is who leads the log of each home.
-type reigns map[string]*reign
-
-type reign struct {
-	leader string
-	silent int // looks in a row
-}
-
-// unheard is how many looks in a row a leader may be unheard of and lead still:
-// on a lossy way a question is lost now and then. One who has lost an election is
-// gone for longer, and home again after seconds at the least.
-const unheard = 3
-
-// look takes who is seen to lead and returns what has changed, in words.
-func (all reigns) look(now map[string]string) (changes []string) {
-	for home, leader := range now {
-		if r := all[home]; r == nil {
-			all[home] = &reign{leader: leader}
-		} else if r.leader != leader {
-			changes = append(changes, fmt.Sprintf("after %s the log of %s is led by %s", cmp.Or(r.leader, "nobody"), home, leader))
-			r.leader = leader
-		}
-	}
-	for home, r := range all {
-		if now[home] != "" {
-			r.silent = 0
-		} else if r.silent++; r.silent == unheard && r.leader != "" {
-			changes = append(changes, fmt.Sprintf("after %s the log of %s is led by nobody", r.leader, home))
-			r.leader = ""
-		}
-	}
-	return changes
+	return most
 }
 
 // well waits until every region serves and leads the log of its own users.

@@ -34,9 +34,9 @@ type FaultReport struct {
 	Lost   int             `json:"lost"` // of them, who never went on
 	Token  []time.Duration `json:"token_ns"`
 	Acked  []time.Duration `json:"acked_ns"`
-	// Elections is how often the log of a home was led by another region than
-	// before, while all ways were rough: nobody died, so each is a false one.
-	Elections int `json:"elections,omitempty"`
+	// Elections is how many there were in the log's groups while all ways were
+	// rough: nobody died, so each is a false one.
+	Elections uint64 `json:"elections,omitempty"`
 }
 
 func (f FaultReport) line() string {
@@ -58,7 +58,7 @@ func (r Report) Good() bool {
 	return r.Clean() && len(r.Strange) == 0 && r.Answers > 0 && r.elections() == 0
 }
 
-func (r Report) elections() (n int) {
+func (r Report) elections() (n uint64) {
 	for _, f := range r.Faults {
 		n += f.Elections
 	}

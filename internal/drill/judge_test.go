@@ -108,18 +108,25 @@ func TestParseFaults(t *testing.T) {
 	}
 }
 
-func TestReigns(t *testing.T) {
-	all := reigns{}
+// The count is of the node that noticed most, since it was first seen alive.
+func TestPolls(t *testing.T) {
+	all := polls{}
+	node := func(name string, alive bool, n uint64) client.Region {
+		return client.Region{Nodes: []client.RegionNode{{Name: name, Alive: alive, Elections: n}}}
+	}
 	for i, look := range []struct {
-		leads string
-		count int
-	}{{"a", 0}, {"a", 0}, {"", 0}, {"", 0}, {"a", 0}, {"", 0}, {"b", 1}, {"b", 0}, {"", 0}, {"", 0}, {"", 1}, {"", 0}, {"b", 1}, {"a", 1}} {
-		now := map[string]string{}
-		if look.leads != "" {
-			now["home"] = look.leads
-		}
-		if got := all.look(now); len(got) != look.count {
-			t.Errorf("look %d, %q: %q", i, look.leads, got)
+		regions []client.Region
+		want    uint64
+	}{
+		{[]client.Region{node("a", true, 7), node("b", false, 0)}, 0},
+		{[]client.Region{node("a", true, 7), node("b", true, 5)}, 0},
+		{[]client.Region{node("a", true, 8), node("b", true, 7)}, 2},
+		{[]client.Region{node("a", true, 8), node("b", false, 7)}, 2},
+		{[]client.Region{node("a", true, 8), node("b", true, 0)}, 1}, // b started again
+		{[]client.Region{node("a", true, 8), node("b", true, 3)}, 3},
+	} {
+		if got := all.look(look.regions); got != look.want {
+			t.Errorf("look %d: %d, want %d", i, got, look.want)
 		}
 	}
 }

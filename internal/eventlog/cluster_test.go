@@ -478,11 +478,15 @@ func leaderDies(t *testing.T, w *world) {
 		last, err := w.logs[singapore].Last(t.Context(), "CONV_koreacentral_0")
 		return err == nil && last > before+2000
 	})
+	calm := w.logs[singapore].Elections()
 	w.kill(korea)
 	eventually(t, "a new leader", 20*time.Second, func() bool {
 		s := w.stream(singapore, korea)
 		return s.Quorum && s.Region != korea
 	})
+	if now := w.logs[singapore].Elections(); now <= calm {
+		t.Errorf("%d elections noticed before the death of a leader, and %d after it", calm, now)
+	}
 	died, err := w.logs[singapore].Last(t.Context(), "CONV_koreacentral_0")
 	if err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ type Log struct {
 	secret  string        // of the operator's account, in this process
 	joined  chan struct{} // closed when the streams and kv are there
 	view    clusterView
+	polls   polls
 	waits   atomic.Pointer[string] // what joining waits for, if not for a majority
 
 	srv    atomic.Pointer[server.Server]
