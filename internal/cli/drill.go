@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/internal/drill"
+	"github.com/parleyhq/parley/internal/eventlog/link"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/progress"
 	"github.com/parleyhq/parley/internal/world"
@@ -18,7 +19,8 @@ func drillCommand() *command {
 	return &command{
 		name: "drill", short: "break a world of regions on purpose, and see that nobody loses a word",
 		long: `Starts a world of regions on this machine as "parley up --regions" does (the
-distances between them are simulated, everything else is real), lets users talk
+distances between them are simulated, everything else is real; with --kernel-tcp
+only the delay and loss of packets is simulated), lets users talk
 to it, and breaks the region that answers most of them, again and again. In the
 end it reads every conversation in every region and compares it with what the
 users were told. The exit status is 1 if anything was lost, doubled, out of
@@ -39,6 +41,7 @@ Ctrl-C ends it early, with a report of what there was.`,
 			faults := fs.String("faults", "kill", "what breaks, in turn: `kill,pause,isolate,slow,rough`")
 			hold := fs.Duration("hold", 8*time.Second, "how long a region stays paused, isolated or slow, or all ways rough")
 			via := fs.String("via", "edge", "how users reach the regions: `edge|client`")
+			kernel := fs.Bool("kernel-tcp", false, "regions talk by this machine's own TCP, over packets that are delayed and lost (Linux, root)")
 			seed := fs.Uint64("seed", 1, "decides when and where it breaks")
 			asJSON := fs.Bool("json", false, "the report as JSON on standard output; what happens meanwhile on standard error")
 			return func(ctx context.Context, t *terminal, args []string) error {
@@ -79,7 +82,12 @@ Ctrl-C ends it early, with a report of what there was.`,
 				}
 				console := progress.New(progress.Options{Out: out})
 				lg := logger(t.err, c.Log, "error")
-				w, err := regionsHere(t, s, world.Options{Regions: list, Dir: dir, Listen: "127.0.0.1:0", Logger: lg, Restart: 2 * time.Second})
+				wire, distances, err := between(*kernel)
+				if err != nil {
+					return err
+				}
+				defer wire.Close()
+				w, err := regionsHere(t, s, world.Options{Regions: list, Dir: dir, Listen: "127.0.0.1:0", Logger: lg, Restart: 2 * time.Second, Wire: wire})
 				if err != nil {
 					return err
 				}
@@ -96,7 +104,7 @@ Ctrl-C ends it early, with a report of what there was.`,
 				if err != nil {
 					return err
 				}
-				console.Line("%d users talk through the %s; engine: %s; faults: %s; the distances between the regions are simulated", *users, *via, s.flags["engine"], *faults)
+				console.Line("%d users talk through the %s; engine: %s; faults: %s; %s", *users, *via, s.flags["engine"], *faults, distances)
 				r, err := d.Run(ctx)
 				if err != nil {
 					return err
@@ -105,6 +113,15 @@ Ctrl-C ends it early, with a report of what there was.`,
 			}
 		},
 	}
+}
+
+// between chooses what lies between the regions, and says it in words.
+func between(kernel bool) (*link.Wire, string, error) {
+	if !kernel {
+		return nil, "the distances between the regions are simulated", nil
+	}
+	wire, err := link.OpenWire()
+	return wire, "between the regions packets are delayed and lost, and TCP is this machine's own", err
 }
 
 // judged prints a drill's report. It is an error if the promise was not kept.

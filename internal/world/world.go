@@ -82,8 +82,11 @@ type Options struct {
 	// Settings are more lines of each node's configuration file: what can't be
 	// said in flags and variables, such as bots.
 	Settings string
-	Console  *progress.Console // nil = silent
-	Logger   *slog.Logger      // nil = discard
+	// Wire carries what the regions say to each other; nil = the links do, with a
+	// model of TCP.
+	Wire    *link.Wire
+	Console *progress.Console // nil = silent
+	Logger  *slog.Logger      // nil = discard
 	// Restart is how long a region that died stays dead; 0 = 5 s, below 0 = for
 	// good.
 	Restart time.Duration
@@ -221,7 +224,7 @@ func (w *World) configure(ctx context.Context) error {
 			if m == n {
 				continue
 			}
-			l, err := link.Open(ctx, m.cluster, link.State{RoundTrip: Distance(n.Name, m.Name)})
+			l, err := link.Over(ctx, w.opts.Wire, m.cluster, link.State{RoundTrip: Distance(n.Name, m.Name)})
 			if err != nil {
 				return err
 			}

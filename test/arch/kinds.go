@@ -174,7 +174,7 @@ func Owners() []Owner {
 		{Import: "github.com/anishathalye/porcupine", Rooms: nil, Tests: true},  // a known checker, to hold test/sim's judge against
 		{Import: "golang.org/x/net/", Rooms: []string{"test/..."}, Tests: true}, // somebody else's DNS parser, to hold ours against
 		{Import: "golang.org/x/text/", Rooms: []string{"internal/store"}},
-		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
+		{Import: "golang.org/x/sys/", Rooms: []string{"internal/nlu/lanes", "internal/app", "internal/cli", "internal/eventlog", "internal/eventlog/link", "internal/progress", "internal/lm/llama/...", "internal/lm/pull"}},
 
 		{Import: "unsafe", Rooms: []string{"internal/lm/llama/...", "internal/eventlog"}},
 		{Import: "os/exec", Rooms: []string{"internal/lm/llama/...", "internal/lm/pull", "internal/app", "internal/cli", "internal/world", "internal/scale/process", "test/..."}, Tests: true},

@@ -20,7 +20,8 @@ type State struct {
 	Jitter    time.Duration // at most so much more, at random, in each direction; order is kept
 	// Loss is the share of segments that are lost. TCP sends a lost one again, and
 	// what follows waits for it: here always as if nothing followed that tells of
-	// the loss, so by the tail loss probe (RFC 8985), and then by its timer.
+	// the loss, so by the tail loss probe (RFC 8985), and then by its timer. A
+	// Wire's packets are lost in earnest.
 	Loss     float64
 	Down     bool // connections are closed and none is made, as if the other end had died
 	Hold     bool // nothing passes and nobody is told, as if a cable were pulled or the other end stopped
@@ -31,8 +32,9 @@ type State struct {
 // Link forwards connections to one address. Its methods may be called at any
 // time from any goroutine.
 type Link struct {
-	in  net.Listener
-	all sync.WaitGroup
+	in    net.Listener
+	cross func(context.Context) (near, far net.Conn, err error) // nil: the link itself is the distance
+	all   sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
 	to      string
@@ -52,11 +54,19 @@ const (
 
 // Open listens on a free loopback port and forwards to an address.
 func Open(ctx context.Context, to string, s State) (*Link, error) {
+	return Over(ctx, nil, to, s)
+}
+
+// Over is Open over a wire; nil is none.
+func Over(ctx context.Context, wire *Wire, to string, s State) (*Link, error) {
 	in, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("open link: %w", err)
 	}
 	l := &Link{to: to, in: in, state: s, changed: make(chan struct{}), conns: map[net.Conn]bool{}}
+	if wire != nil {
+		l.cross = wire.lay(l.State)
+	}
 	l.all.Go(l.accept)
 	return l, nil
 }
@@ -156,11 +166,23 @@ func (l *Link) accept() {
 func (l *Link) serve(near net.Conn) {
 	defer l.drop(near)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var here, there net.Conn // the ends of the wire
+	if l.cross != nil {
+		var err error
+		if here, there, err = l.cross(ctx); err != nil {
+			return
+		}
+		defer l.drop(here)
+		defer l.drop(there)
+		if !l.keep(here) || !l.keep(there) {
+			return
+		}
+	}
 	l.mu.Lock()
 	to := l.to
 	l.mu.Unlock()
 	far, err := new(net.Dialer).DialContext(ctx, "tcp", to)
-	cancel()
 	if err != nil {
 		return
 	}
@@ -168,10 +190,30 @@ func (l *Link) serve(near net.Conn) {
 	if !l.keep(far) {
 		return
 	}
-	done := make(chan struct{}, 2)
-	l.all.Go(func() { l.pass(near, far, false); done <- struct{}{} })
-	l.all.Go(func() { l.pass(far, near, true); done <- struct{}{} })
-	<-done
+	if here == nil {
+		done := make(chan struct{}, 2)
+		l.all.Go(func() { l.pass(near, far, false); done <- struct{}{} })
+		l.all.Go(func() { l.pass(far, near, true); done <- struct{}{} })
+		<-done
+		return
+	}
+	var all sync.WaitGroup
+	for _, c := range [][2]net.Conn{{near, here}, {there, far}, {far, there}, {here, near}} {
+		all.Go(func() { l.carry(c[0], c[1]) })
+	}
+	all.Wait()
+}
+
+// carry takes what comes from one connection to another, and its end too.
+func (l *Link) carry(from, to net.Conn) {
+	_, err := io.Copy(to, from)
+	if end, ok := to.(interface{ CloseWrite() error }); ok && err == nil {
+		err = end.CloseWrite()
+	}
+	if err != nil {
+		l.drop(from)
+		l.drop(to)
+	}
 }
 
 type parcel struct {
