@@ -36,10 +36,15 @@ type goEvent struct {
 	Package string
 	Test    string
 	Output  string
+	Elapsed float64 // seconds
 }
 
+// long is how many seconds a test takes that is worth a line in the log.
+const long = 5
+
 // goTests reads the output of `go test -json`, counts, and writes to log what
-// failed tests and packages said; what passed says nothing.
+// failed tests and packages said; of what passed, how long it took if it was
+// long.
 func goTests(in io.Reader, log io.Writer) (tally, error) {
 	var t tally
 	said := map[string][]string{} // what is running, by package and test
@@ -72,8 +77,11 @@ func goTests(in io.Reader, log io.Writer) (tally, error) {
 					}
 				}
 			}
-			if e.Test == "" {
-				fmt.Fprintf(log, "%-4s %s\n", e.Action, e.Package)
+			switch {
+			case e.Test == "":
+				fmt.Fprintf(log, "%-4s %s, %.1f s\n", e.Action, e.Package, e.Elapsed)
+			case e.Elapsed >= long:
+				fmt.Fprintf(log, "%5.1f s %s\n", e.Elapsed, e.Test)
 			}
 			delete(said, key)
 		}

@@ -85,13 +85,13 @@ func TestGoTests(t *testing.T) {
 	in := `{"Action":"output","Package":"p","Test":"A","Output":"    x_test.go:1: wrong\n"}
 {"Action":"fail","Package":"p","Test":"A"}
 {"Action":"output","Package":"p","Test":"B","Output":"=== RUN B\n"}
-{"Action":"pass","Package":"p","Test":"B"}
+{"Action":"pass","Package":"p","Test":"B","Elapsed":61.25}
 {"Action":"output","Package":"p","Test":"C","Output":"    x_test.go:9: no model here\n"}
 {"Action":"output","Package":"p","Test":"C","Output":"--- SKIP: C (0.00s)\n"}
 {"Action":"skip","Package":"p","Test":"C"}
 not json
 {"Action":"output","Package":"p","Test":"D","Output":"panic: test timed out\n"}
-{"Action":"fail","Package":"p"}
+{"Action":"fail","Package":"p","Elapsed":62}
 `
 	var log bytes.Buffer
 	got, err := goTests(strings.NewReader(in), &log)
@@ -101,7 +101,7 @@ not json
 	if got.passed != 1 || got.failed != 2 || got.skipped != 1 || len(got.why) != 1 || got.why[0] != "C: x_test.go:9: no model here" {
 		t.Errorf("got %+v", got)
 	}
-	if want := "    x_test.go:1: wrong\nnot json\np D did not end:\npanic: test timed out\nfail p\n"; log.String() != want {
+	if want := "    x_test.go:1: wrong\n 61.2 s B\nnot json\np D did not end:\npanic: test timed out\nfail p, 62.0 s\n"; log.String() != want {
 		t.Errorf("log %q, want %q", log.String(), want)
 	}
 }
