@@ -22,6 +22,8 @@ type talk struct {
 	conversations, turns, users int
 	think                       time.Duration
 	shared                      bool // prompts have something in common
+	chars                       int  // of the instructions and of each message
+	words                       int  // of an answer that a real engine gives; 0 = the engines are simulated and know it
 }
 
 type figures struct {
@@ -39,14 +41,21 @@ func compare(fs *flag.FlagSet, args []string) error {
 	rounds := fs.Int("rounds", 1, "times that everything is run")
 	only := fs.String("only", "", "rules, by commas; all without it")
 	load := fs.String("load", "", "moderate, saturated or nothing shared; all without it")
+	chars := fs.Int("chars", 1000, "of the instructions and of each message")
+	words := fs.Int("words", 16, "tokens of an answer, with -server; simulated engines have 16 words")
+	server := fs.String("server", "", "a llama-server; empty: simulated engines")
+	gguf := fs.String("gguf", "", "its model")
 	_ = fs.Parse(args)
+	if *server == "" {
+		*words = 0
+	}
 	loads := []struct {
 		name string
 		talk
 	}{
-		{"moderate", talk{*conversations, *turns, *moderate, *think, true}},
-		{"saturated", talk{*conversations, *turns, *saturated, *think, true}},
-		{"nothing shared", talk{*conversations, *turns, *saturated, *think, false}},
+		{"moderate", talk{*conversations, *turns, *moderate, *think, true, *chars, *words}},
+		{"saturated", talk{*conversations, *turns, *saturated, *think, true, *chars, *words}},
+		{"nothing shared", talk{*conversations, *turns, *saturated, *think, false, *chars, *words}},
 	}
 	rules := [][]string{
 		{"rr"},
@@ -66,7 +75,7 @@ func compare(fs *flag.FlagSet, args []string) error {
 				if *only != "" && !slices.Contains(strings.Split(*only, ","), r[0]) {
 					continue
 				}
-				f, err := measure(l.talk, r)
+				f, err := measure(l.talk, r, &herd{server: *server, gguf: *gguf})
 				if err != nil {
 					return err
 				}
@@ -78,9 +87,8 @@ func compare(fs *flag.FlagSet, args []string) error {
 }
 
 // measure runs one load by one rule, over engines that have just been started.
-func measure(l talk, rule []string) (figures, error) {
-	h, err := startHerd(4)
-	if err != nil {
+func measure(l talk, rule []string, h *herd) (figures, error) {
+	if err := h.add(4); err != nil {
 		return figures{}, err
 	}
 	defer h.stop()
@@ -100,11 +108,13 @@ func measure(l talk, rule []string) (figures, error) {
 		return figures{}, err
 	}
 	f := l.play("http://" + addr)
-	s, err := h.stats()
-	if err != nil {
-		return figures{}, err
+	if h.server == "" {
+		s, err := h.stats()
+		if err != nil {
+			return figures{}, err
+		}
+		f.cached = float64(s.Cached) / float64(s.Chars)
 	}
-	f.cached = float64(s.Cached) / float64(s.Chars)
 	f.cpuPerTurn = process(cmd.Process.Pid) / float64(f.turns+f.failed)
 	return f, nil
 }
@@ -114,6 +124,7 @@ func (l talk) play(url string) figures {
 	var mu sync.Mutex
 	var f figures
 	var delays []float64
+	var prompts, cached int // tokens
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}, Timeout: time.Minute}
 	jobs := make(chan int)
 	began := time.Now()
@@ -122,7 +133,7 @@ func (l talk) play(url string) figures {
 		users.Go(func() {
 			time.Sleep(time.Duration(u) * 7 * time.Millisecond)
 			for c := range jobs {
-				l.converse(client, url, c, func(first time.Duration, err error) {
+				l.converse(client, url, c, func(t heard, err error) {
 					mu.Lock()
 					defer mu.Unlock()
 					if err != nil {
@@ -130,7 +141,8 @@ func (l talk) play(url string) figures {
 						return
 					}
 					f.turns++
-					delays = append(delays, first.Seconds())
+					prompts, cached = prompts+t.prompt, cached+t.cached
+					delays = append(delays, t.first.Seconds())
 				})
 			}
 		})
@@ -140,6 +152,7 @@ func (l talk) play(url string) figures {
 	}
 	close(jobs)
 	users.Wait()
+	f.cached = float64(cached) / float64(max(prompts, 1))
 	f.perSecond = float64(f.turns) / time.Since(began).Seconds()
 	slices.Sort(delays)
 	if len(delays) > 0 {
@@ -156,73 +169,104 @@ type message struct {
 	Content string `json:"content"`
 }
 
-func (l talk) converse(client *http.Client, url string, c int, done func(time.Duration, error)) {
+func (l talk) converse(client *http.Client, url string, c int, done func(heard, error)) {
 	id := fmt.Sprintf("conversation %d: ", c)
 	filler := func(n int, of string) string { return (of + strings.Repeat("lorem ipsum ", n/12+1))[:n] }
-	history := []message{{"system", filler(1000, "")}}
+	history := []message{{"system", filler(l.chars, "")}}
 	for turn := range l.turns {
 		tag := fmt.Sprintf("%sturn %d ", id, turn)
 		if !l.shared {
 			// A prompt of its own, as long as the others are on average.
-			history = []message{{"system", filler(1000, fmt.Sprintf("%d/%d ", c, turn))}}
+			history = []message{{"system", filler(l.chars, fmt.Sprintf("%d/%d ", c, turn))}}
 			for i := range 6 {
-				history = append(history, message{"user", filler(1000, fmt.Sprintf("%s%d ", tag, i))})
+				history = append(history, message{"user", filler(l.chars, fmt.Sprintf("%s%d ", tag, i))})
 			}
 		} else {
-			history = append(history, message{"user", filler(1000, tag)})
+			history = append(history, message{"user", filler(l.chars, tag)})
 		}
-		first, err := one(client, url, id, history)
-		done(first, err)
+		done(l.one(client, url, id, history))
 		if l.shared {
-			history = append(history, message{"assistant", filler(1000, tag+"answer ")})
+			history = append(history, message{"assistant", filler(l.chars, tag+"answer ")})
 		}
 		time.Sleep(l.think/2 + time.Duration((c*31+turn*17)%100)*l.think/100)
 	}
 }
 
-// one asks once and returns the time to the first word. The answer has to be
-// whole.
-func one(client *http.Client, url, id string, history []message) (time.Duration, error) {
-	body, err := json.Marshal(map[string]any{"model": "mock", "stream": true, "messages": history})
+// heard is what one answer was like.
+type heard struct {
+	first          time.Duration // to the first word
+	prompt, cached int           // tokens, as a real engine counts them
+}
+
+// one asks once. The answer has to be whole.
+func (l talk) one(client *http.Client, url, id string, history []message) (t heard, err error) {
+	ask := map[string]any{"model": modelName, "stream": true, "messages": history}
+	if l.words > 0 {
+		ask["max_tokens"], ask["temperature"], ask["ignore_eos"], ask["stream_options"] = l.words, 0, true, map[string]bool{"include_usage": true}
+	}
+	body, err := json.Marshal(ask)
 	if err != nil {
-		return 0, err
+		return t, err
 	}
 	req, err := http.NewRequest(http.MethodPost, url+"/v1/chat/completions", bytes.NewReader(body))
 	if err != nil {
-		return 0, err
+		return t, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Conversation", id)
 	began := time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return 0, err
+		return t, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("status %d", resp.StatusCode)
+		return t, fmt.Errorf("status %d", resp.StatusCode)
 	}
 	r := bufio.NewReader(resp.Body)
-	first, words, over := time.Duration(0), 0, false
-	for {
-		line, err := r.ReadString('\n')
-		switch {
-		case strings.Contains(line, fmt.Sprintf(`"w%d "`, words)):
-			if words++; words == 1 {
-				first = time.Since(began)
+	words, over := 0, false
+	for err == nil {
+		var line string
+		line, err = r.ReadString('\n')
+		data, ok := strings.CutPrefix(strings.TrimSpace(line), "data: ")
+		if over = over || data == "[DONE]"; !ok || data == "[DONE]" {
+			continue
+		}
+		var c chunk
+		if err := json.Unmarshal([]byte(data), &c); err != nil {
+			return t, fmt.Errorf("%q: %w", data, err)
+		}
+		if len(c.Choices) > 0 && c.Choices[0].Delta.Content != "" {
+			if words == 0 {
+				t.first = time.Since(began)
 			}
-		case strings.HasPrefix(line, "data: [DONE]"):
-			over = true
+			if want := fmt.Sprintf("w%d ", words); l.words == 0 && c.Choices[0].Delta.Content != want {
+				return t, fmt.Errorf("%q where %q belongs", c.Choices[0].Delta.Content, want)
+			}
+			words++
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
+		t.prompt, t.cached = max(t.prompt, c.Usage.Prompt), max(t.cached, c.Usage.Details.Cached)
+	}
+	if !errors.Is(err, io.EOF) {
+		return t, err
 	}
 	if words == 0 || !over {
-		return 0, fmt.Errorf("an answer of %d words, over: %v", words, over)
+		return t, fmt.Errorf("an answer of %d words, over: %v", words, over)
 	}
-	return first, nil
+	return t, nil
+}
+
+// chunk is what a stream consists of.
+type chunk struct {
+	Choices []struct {
+		Delta struct {
+			Content string `json:"content"`
+		} `json:"delta"`
+	} `json:"choices"`
+	Usage struct {
+		Prompt  int `json:"prompt_tokens"`
+		Details struct {
+			Cached int `json:"cached_tokens"`
+		} `json:"prompt_tokens_details"`
+	} `json:"usage"`
 }

@@ -5,7 +5,7 @@
 //	go run ./test/bench/fleet compare
 //	go build -o bin/ ./cmd/parley && go run ./test/bench/fleet break -parley bin/parley
 //
-// Engines are simulated, those of break by choice llama-servers; docs/benchmarks/fleet.md says what they cost.
+// Engines are simulated, or by choice llama-servers; docs/benchmarks/fleet.md says what they cost.
 package main
 
 import (
@@ -67,11 +67,6 @@ type herd struct {
 
 // modelName is the one model of all engines.
 const modelName = "mock"
-
-func startHerd(n int, more ...string) (*herd, error) {
-	h := &herd{}
-	return h, h.add(n, more...)
-}
 
 // add starts engines; more is for simulated ones.
 func (h *herd) add(n int, more ...string) error {
