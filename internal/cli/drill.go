@@ -19,12 +19,11 @@ func drillCommand() *command {
 	return &command{
 		name: "drill", short: "break a world of regions on purpose, and see that nobody loses a word",
 		long: `Starts a world of regions on this machine as "parley up --regions" does (the
-distances between them are simulated, everything else is real; with --kernel-tcp
-only the delay and loss of packets is simulated), lets users talk
-to it, and breaks the region that answers most of them, again and again. In the
-end it reads every conversation in every region and compares it with what the
-users were told. The exit status is 1 if anything was lost, doubled, out of
-order or unfinished.
+distances between them are simulated, everything else is real; --kernel-tcp
+simulates only that packets are late or lost), lets users talk to it, and breaks
+the region that answers most of them, again and again. In the end it reads every
+conversation in every region and compares it with what the users were told. The
+exit status is 1 if anything was lost, doubled, out of order or unfinished.
 
 Ctrl-C ends it early, with a report of what there was.`,
 		examples: []example{

@@ -385,13 +385,20 @@ func (d *Drill) elections(ctx context.Context, site string, hold time.Duration) 
 	defer cancel()
 	c, err := client.New(client.Options{BaseURLs: []string{d.opts.World.Addresses()[site]}, Timeout: 5 * time.Second})
 	if err != nil {
+		d.strange("nobody counted the elections: %v", err)
 		return 0
 	}
-	seen := polls{}
+	seen, asked := polls{}, false
+	defer func() {
+		if asked && len(seen) == 0 {
+			d.strange("nobody counted the elections: %s never said how many there were", site)
+		}
+	}()
 	for pause.For(ctx, 500*time.Millisecond) == nil && !d.enough() {
+		asked = true
 		regions, err := c.Regions(ctx)
 		if err != nil {
-			continue
+			continue // the next answer has what this one would have had
 		}
 		if count := seen.look(regions); count > most {
 			most = count
