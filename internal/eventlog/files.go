@@ -8,12 +8,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/pause"
 )
 
 // Files of conversations (what people send along) live in a stream of their
@@ -225,15 +227,8 @@ func (l *Log) eraseFiles(ctx context.Context, subjects string, which func(subjec
 			if strings.HasSuffix(subject, ".end") != ends || !which(subject) {
 				continue
 			}
-			m, err := stream.GetLastMsgForSubject(ctx, subject)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				continue
-			}
-			if err != nil {
-				return readFault(err)
-			}
-			if err := stream.SecureDeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-				return fmt.Errorf("erase %s: %w", subject, err)
+			if err := erasePart(ctx, stream, subject); err != nil {
+				return err
 			}
 		}
 	}
@@ -241,4 +236,29 @@ func (l *Log) eraseFiles(ctx context.Context, subjects string, which func(subjec
 		return nil
 	}
 	return l.twin(fileStream).Refresh()
+}
+
+func erasePart(ctx context.Context, stream jetstream.Stream, subject string) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	for {
+		m, err := stream.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		if err != nil {
+			return readFault(err)
+		}
+		switch err := stream.SecureDeleteMsg(ctx, m.Sequence); {
+		case err == nil || errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil
+		case !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful):
+			return fmt.Errorf("erase %s: %w", subject, err)
+		}
+		// It is gone already, as others erase files too, or the server refused, and
+		// does not say which. Who looks again knows.
+		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
+			return readFault(err)
+		}
+	}
 }

@@ -2,11 +2,13 @@ package eventlog_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/parleyhq/parley/internal/event"
@@ -128,6 +130,31 @@ func TestOneFile(t *testing.T) {
 	}{{conv, id + "a", true}, {conv, id + "b", false}, {other, id + "a", false}, {conv, "*", false}, {"nope", id, false}} {
 		if has, err := l.HasFile(t.Context(), c.conv, c.name); has != c.want || err != nil {
 			t.Errorf("file %q of %s is there: %v, %v", c.name, c.conv, has, err)
+		}
+	}
+}
+
+// Nodes throw away what nobody named by themselves, and so may meet: what another
+// one has just erased is erased.
+func TestFilesErasedTwice(t *testing.T) {
+	l := open(t, eventlog.Options{Dir: t.TempDir(), MemoryOnly: true})
+	conv := event.NewConversation("local")
+	for i := range 20 {
+		id := fmt.Sprintf("%016d", i)
+		if err := l.PutFile(t.Context(), conv, id, []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if err := l.DropFile(t.Context(), conv, id); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if has, err := l.HasFile(t.Context(), conv, id); has || err != nil {
+			t.Errorf("it is there: %v, %v", has, err)
 		}
 	}
 }
