@@ -9,8 +9,8 @@ import (
 	"github.com/parleyhq/parley/internal/eventlog/link"
 )
 
-// echo answers everything with itself.
-func echo(t *testing.T) string {
+// server does the same with every connection, and closes it.
+func server(t testing.TB, each func(net.Conn)) string {
 	t.Helper()
 	in, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -23,15 +23,26 @@ func echo(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			go func() { _, _ = io.Copy(c, c); c.Close() }()
+			go func() { each(c); c.Close() }()
 		}
 	}()
 	return in.Addr().String()
 }
 
+// echo answers everything with itself.
+func echo(t *testing.T) string {
+	t.Helper()
+	return server(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
+}
+
 func open(t *testing.T, s link.State) *link.Link {
 	t.Helper()
-	l, err := link.Open(t.Context(), echo(t), s)
+	return over(t, nil, echo(t), s)
+}
+
+func over(t testing.TB, w *link.Wire, to string, s link.State) *link.Link {
+	t.Helper()
+	l, err := link.Over(t.Context(), w, to, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +54,7 @@ func open(t *testing.T, s link.State) *link.Link {
 	return l
 }
 
-func dial(t *testing.T, l *link.Link) net.Conn {
+func dial(t testing.TB, l *link.Link) net.Conn {
 	t.Helper()
 	c, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr())
 	if err != nil {

@@ -16,12 +16,6 @@ import (
 	"github.com/parleyhq/parley/internal/eventlog/link"
 )
 
-// over opens a link to a server that says everything again, over a wire.
-func over(t *testing.T, s link.State) *link.Link {
-	t.Helper()
-	return openOver(t, wire(t), echo(t), s)
-}
-
 func wire(t testing.TB) *link.Wire {
 	t.Helper()
 	w, err := link.OpenWire()
@@ -32,22 +26,8 @@ func wire(t testing.TB) *link.Wire {
 	return w
 }
 
-func openOver(t testing.TB, w *link.Wire, to string, s link.State) *link.Link {
-	t.Helper()
-	l, err := link.Over(t.Context(), w, to, s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l
-}
-
 func TestWireDistance(t *testing.T) {
-	l := over(t, link.State{RoundTrip: 60 * time.Millisecond})
+	l := over(t, wire(t), echo(t), link.State{RoundTrip: 60 * time.Millisecond})
 	c := dial(t, l)
 	if took := say(t, c, "connect"); took < 120*time.Millisecond {
 		t.Errorf("connected and back in %s, want two round trips of 60ms", took)
@@ -59,7 +39,7 @@ func TestWireDistance(t *testing.T) {
 
 // The kernel sends again what was lost: all arrives, in order, and the end too.
 func TestWireLoss(t *testing.T) {
-	l := over(t, link.State{RoundTrip: 10 * time.Millisecond, Loss: 0.05})
+	l := over(t, wire(t), echo(t), link.State{RoundTrip: 10 * time.Millisecond, Loss: 0.05})
 	c := dial(t, l)
 	said := make([]byte, 1<<20)
 	_, _ = rand.Read(said)
@@ -75,7 +55,7 @@ func TestWireLoss(t *testing.T) {
 }
 
 func TestWireHold(t *testing.T) {
-	l := over(t, link.State{})
+	l := over(t, wire(t), echo(t), link.State{})
 	c := dial(t, l)
 	say(t, c, "one")
 	for name, hold := range map[string]func(*link.State, bool){
@@ -101,7 +81,7 @@ func TestWireHold(t *testing.T) {
 }
 
 func TestWireDown(t *testing.T) {
-	l := over(t, link.State{})
+	l := over(t, wire(t), echo(t), link.State{})
 	c := dial(t, l)
 	say(t, c, "one")
 	l.Change(func(s *link.State) { s.Down = true })
@@ -127,14 +107,10 @@ func BenchmarkLoss(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			late := make(chan time.Duration, b.N) // nobody waits
-			l := openOver(b, via(), listen(b, late), link.State{})
+			l := over(b, via(), listener(b, late), link.State{})
 			var start []func()
 			for i := range speakers {
-				c, err := new(net.Dialer).DialContext(b.Context(), "tcp", l.Addr())
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer c.Close()
+				c := dial(b, l)
 				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil { // it is through
 					b.Fatal(err)
 				}
@@ -175,32 +151,17 @@ func BenchmarkLoss(b *testing.B) {
 	}
 }
 
-// listen takes stamped words, and says how old each is.
-func listen(b *testing.B, late chan<- time.Duration) string {
+// listener takes stamped words, and says how old each is.
+func listener(b *testing.B, late chan<- time.Duration) string {
 	b.Helper()
-	in, err := new(net.ListenConfig).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { in.Close() })
-	go func() {
+	return server(b, func(c net.Conn) {
+		_, _ = c.Write([]byte{0})
+		word := make([]byte, 120)
 		for {
-			c, err := in.Accept()
-			if err != nil {
+			if _, err := io.ReadFull(c, word); err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				_, _ = c.Write([]byte{0})
-				word := make([]byte, 120)
-				for {
-					if _, err := io.ReadFull(c, word); err != nil {
-						return
-					}
-					late <- time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(word))))
-				}
-			}()
+			late <- time.Since(time.Unix(0, int64(binary.BigEndian.Uint64(word))))
 		}
-	}()
-	return in.Addr().String()
+	})
 }
