@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +16,7 @@ import (
 	"time"
 
 	"github.com/parleyhq/parley/client"
+	"github.com/parleyhq/parley/test/bench/kit"
 	"github.com/parleyhq/parley/test/bench/mock"
 )
 
@@ -290,31 +288,17 @@ func (a *answers) listen(ctx context.Context, who string) (text string, again in
 	}
 	defer resp.Body.Close()
 	var b strings.Builder
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		line := lines.Text()
-		if strings.HasPrefix(line, ": the engine ") {
+	err = kit.Stream(resp.Body, func(p kit.Piece) error {
+		if strings.HasPrefix(p.Comment, "the engine ") {
 			again++
 		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if data == "[DONE]" {
-			return b.String(), again, nil
-		}
-		var e struct {
-			Choices []struct{ Delta struct{ Content string } }
-			Error   *struct{ Message string }
-		}
-		switch {
-		case !ok:
-		case json.Unmarshal([]byte(data), &e) != nil:
-			return b.String(), again, fmt.Errorf("not an event: %q", data)
-		case e.Error != nil:
-			return b.String(), again, errors.New(e.Error.Message)
-		case len(e.Choices) > 0:
-			b.WriteString(e.Choices[0].Delta.Content)
-		}
+		b.WriteString(p.Text)
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("HTTP %d: %w", resp.StatusCode, err)
 	}
-	return b.String(), again, fmt.Errorf("HTTP %d, the stream has no end: %w", resp.StatusCode, errors.Join(lines.Err(), io.ErrUnexpectedEOF))
+	return b.String(), again, err
 }
 
 // stream asks once through /v1.

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -223,50 +221,23 @@ func (l talk) one(client *http.Client, url, id string, history []message) (t hea
 	if resp.StatusCode != http.StatusOK {
 		return t, fmt.Errorf("status %d", resp.StatusCode)
 	}
-	r := bufio.NewReader(resp.Body)
-	words, over := 0, false
-	for err == nil {
-		var line string
-		line, err = r.ReadString('\n')
-		data, ok := strings.CutPrefix(strings.TrimSpace(line), "data: ")
-		if over = over || data == "[DONE]"; !ok || data == "[DONE]" {
-			continue
+	words := 0
+	err = kit.Stream(resp.Body, func(p kit.Piece) error {
+		t.prompt, t.cached = max(t.prompt, p.Prompt), max(t.cached, p.Cached)
+		if p.Text == "" {
+			return nil
 		}
-		var c chunk
-		if err := json.Unmarshal([]byte(data), &c); err != nil {
-			return t, fmt.Errorf("%q: %w", data, err)
+		if words == 0 {
+			t.first = time.Since(began)
 		}
-		if len(c.Choices) > 0 && c.Choices[0].Delta.Content != "" {
-			if words == 0 {
-				t.first = time.Since(began)
-			}
-			if want := fmt.Sprintf("w%d ", words); l.words == 0 && c.Choices[0].Delta.Content != want {
-				return t, fmt.Errorf("%q where %q belongs", c.Choices[0].Delta.Content, want)
-			}
-			words++
+		if want := fmt.Sprintf("w%d ", words); l.words == 0 && p.Text != want {
+			return fmt.Errorf("%q where %q belongs", p.Text, want)
 		}
-		t.prompt, t.cached = max(t.prompt, c.Usage.Prompt), max(t.cached, c.Usage.Details.Cached)
+		words++
+		return nil
+	})
+	if err == nil && words == 0 {
+		err = errors.New("an answer without a word")
 	}
-	if !errors.Is(err, io.EOF) {
-		return t, err
-	}
-	if words == 0 || !over {
-		return t, fmt.Errorf("an answer of %d words, over: %v", words, over)
-	}
-	return t, nil
-}
-
-// chunk is what a stream consists of.
-type chunk struct {
-	Choices []struct {
-		Delta struct {
-			Content string `json:"content"`
-		} `json:"delta"`
-	} `json:"choices"`
-	Usage struct {
-		Prompt  int `json:"prompt_tokens"`
-		Details struct {
-			Cached int `json:"cached_tokens"`
-		} `json:"prompt_tokens_details"`
-	} `json:"usage"`
+	return t, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -16,12 +15,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/scale/process"
 	"github.com/parleyhq/parley/internal/scale/replay"
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 const points = 60
@@ -51,37 +50,17 @@ func ask(ctx context.Context, client *http.Client, url, model, prompt string, to
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
 		return 0, 0, fmt.Errorf("status %d: %s", resp.StatusCode, b)
 	}
-	over := false
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		data, ok := strings.CutPrefix(lines.Text(), "data: ")
-		if !ok {
-			continue
-		}
-		if data == "[DONE]" {
-			over = true
-			continue
-		}
-		var piece struct {
-			Choices []struct {
-				Delta struct {
-					Content string `json:"content"`
-				} `json:"delta"`
-			} `json:"choices"`
-		}
-		if err := json.Unmarshal([]byte(data), &piece); err != nil {
-			return 0, 0, err
-		}
-		if first == 0 && len(piece.Choices) > 0 && piece.Choices[0].Delta.Content != "" {
+	err = kit.Stream(resp.Body, func(p kit.Piece) error {
+		if first == 0 && p.Text != "" {
 			first = time.Since(began)
 		}
-	}
+		return nil
+	})
 	switch {
-	case lines.Err() != nil:
-		return 0, 0, lines.Err()
-	case !over || first == 0:
-		return 0, 0, fmt.Errorf("an answer that begins after %v, over: %v", first, over)
+	case err != nil:
+		return 0, 0, err
+	case first == 0:
+		return 0, 0, errors.New("an answer without a word")
 	}
 	return first, time.Since(began), nil
 }
