@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -257,7 +256,7 @@ func erasePart(ctx context.Context, stream jetstream.Stream, subject string) err
 		}
 		// It is gone already, as others erase files too, or the server refused, and
 		// does not say which. Who looks again knows.
-		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
+		if err := pause.For(ctx, askPause); err != nil {
 			return readFault(err)
 		}
 	}
