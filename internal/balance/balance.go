@@ -32,7 +32,7 @@ type Options struct {
 	Errors int           // failures in a row that put a replica out; 0 = 2
 	Out    time.Duration // how long the first time, twice as long each further time; 0 = 500 ms
 	OutMax time.Duration // 0 = 30 s
-	Blocks int           // of prompts that are remembered for each replica; 0 = 16384 (8 MiB of text)
+	Sums   int           // of prompts that are remembered for each replica; 0 = 65536 (4 MiB of short conversations, 32 MiB of long ones)
 }
 
 // Ask is what a request says of itself.
@@ -99,7 +99,7 @@ type Pool struct {
 	line     []*Ticket // in the order of arrival
 	patient  []*Ticket // of the batch lane, in the order of arrival
 	busy     map[uint64]int
-	cost     slope          // seconds that an unknown block of a prompt takes to read
+	cost     slope          // seconds that an unknown byte of a prompt takes to read
 	service  average        // seconds of an answer, over all replicas
 	people   tide           // slots that people have in use
 	begins   average        // seconds to its first piece, without that for reading the prompt
@@ -125,8 +125,8 @@ func New(o Options) *Pool {
 	if o.OutMax == 0 {
 		o.OutMax = 30 * time.Second
 	}
-	if o.Blocks == 0 {
-		o.Blocks = 16 << 10
+	if o.Sums == 0 {
+		o.Sums = 64 << 10
 	}
 	return &Pool{o: o, busy: map[uint64]int{}, suspects: map[uint64]int{}, counts: map[string]Counts{}}
 }
@@ -144,7 +144,7 @@ func (p *Pool) Set(now time.Time, all []Replica) {
 		i := slices.IndexFunc(p.replicas, func(r *replica) bool { return r.Name == want.Name })
 		var r *replica
 		if i < 0 {
-			r = &replica{seen: newMemory(p.o.Blocks), learned: math.Inf(1)}
+			r = &replica{seen: newMemory(p.o.Sums), learned: math.Inf(1)}
 		} else {
 			r = p.replicas[i]
 		}
@@ -177,7 +177,7 @@ type Ticket struct {
 	entered time.Time
 	over    bool
 
-	missing []int // blocks that each of the pool's replicas would have to read
+	missing []int // bytes that each of the pool's replicas would have to read
 	least   int   // of missing
 	fresh   bool  // all of missing are the same
 
@@ -191,7 +191,7 @@ type Ticket struct {
 	at      *replica
 	granted time.Time
 	first   time.Time
-	unknown int  // blocks that the replica has to read
+	unknown int  // bytes that the replica has to read
 	hedge   bool // a second one for the same request
 	alone   bool // nothing waits inside the replica: its delay can be learned from
 	probe   bool

@@ -97,17 +97,17 @@ func TestLeavesAFullHome(t *testing.T) {
 func TestWaitsAsLongAsItPays(t *testing.T) {
 	p := pool(t, Options{}, 1, 1)
 	now := start
-	for i := range 200 { // answers of 100 ms, 50 ms a block
+	for i := range 200 { // answers of 100 ms, 50 ms for half a KiB
 		n := 1 + i%8
-		x := enter(t, p, now, Ask{Key: uint64(i), Prefix: prompt(n, uint64(i))})
+		x := enter(t, p, now, Ask{Key: uint64(i), Prefix: prompt(8*n, uint64(i))})
 		p.First(now.Add(time.Duration(n)*50*time.Millisecond), x)
 		now = now.Add(time.Duration(n)*50*time.Millisecond + 100*time.Millisecond)
 		p.Done(now, x, Outcome{})
 	}
-	if got := p.cost.of(); math.Abs(got-0.05) > 0.005 {
-		t.Fatalf("a block costs %v s, want 0.05", got)
+	if got := 512 * p.cost.of(); math.Abs(got-0.05) > 0.005 {
+		t.Fatalf("half a KiB costs %v s, want 0.05", got)
 	}
-	text := prompt(20, 9999)
+	text := prompt(104, 9999) // 10 KiB
 	first := enter(t, p, now, Ask{Key: 5000, Prefix: text})
 	home := there(first)
 	second := enter(t, p, now, Ask{Key: 5001, Prefix: text})
@@ -122,6 +122,35 @@ func TestWaitsAsLongAsItPays(t *testing.T) {
 	if there(second) == "" || there(second) == home || second.Why != Spill {
 		t.Errorf("after that time it is at %q (%s)", there(second), second.Why)
 	}
+}
+
+// What reading costs has to be known also where all read equally much: who thinks
+// that it costs nothing sends conversations about, and then it costs a lot.
+func TestCostOfReading(t *testing.T) {
+	var s slope
+	near := func(what string, want float64) {
+		t.Helper()
+		if got := s.of(); math.Abs(got-want) > 0.1*want+1e-5 {
+			t.Errorf("%s: a byte takes %.6f s, want %.6f", what, got, want)
+		}
+	}
+	near("nothing is known", byteGuess)
+	for range 1000 {
+		s.add(600, 1.2)
+	}
+	near("always 600 bytes in 1.2 s", 1.2/600)
+	for i := range 1000 {
+		s.add(float64(i%7)*1000, 0.5+float64(i%7))
+	}
+	near("a second for 1000 bytes, and half a second", 0.001)
+	for range 2000 {
+		s.add(600, 1.1)
+	}
+	near("always 600 bytes in 1.1 s", 1.1/600)
+	for i := range 1000 {
+		s.add(float64(i%7)*1000, 0.5)
+	}
+	near("half a second, whatever it is", 0)
 }
 
 func TestOutAndBack(t *testing.T) {
@@ -328,7 +357,7 @@ func TestProperties(t *testing.T) {
 	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		slots := []int{1 + rnd.IntN(4), rnd.IntN(4), 2}
-		p := pool(t, Options{Line: 30, Blocks: 64}, slots...)
+		p := pool(t, Options{Line: 30, Sums: 64}, slots...)
 		now := start
 		var live []*Ticket
 		for range 600 {
@@ -406,15 +435,15 @@ func TestWeights(t *testing.T) {
 }
 
 func TestChain(t *testing.T) {
-	text := make([]byte, 5000)
+	text := make([]byte, 40_000)
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for i := range text {
 		text[i] = byte(rnd.Uint32())
 	}
 	var whole Chain
 	whole.Write(text)
-	if len(whole.Sums()) != 5000/block {
-		t.Fatalf("%d sums", len(whole.Sums()))
+	if n := len(whole.Sums()); covered(n) > len(text) || covered(n+1) <= len(text) {
+		t.Fatalf("%d sums", n)
 	}
 	var pieces Chain
 	for rest := text; len(rest) > 0; {
@@ -425,12 +454,18 @@ func TestChain(t *testing.T) {
 	if !slices.Equal(whole.Sums(), pieces.Sums()) || whole.Key() != pieces.Key() {
 		t.Error("the pieces in which a prompt comes make a difference")
 	}
-	text[2*block+1]++
+	for i := range whole.Sums() {
+		if step := covered(i+1) - covered(i); step < 64 || step > 512 || step%8 != 0 || step > 64 && step > covered(i)/32 {
+			t.Errorf("sum %d is of %d bytes more than the one before", i, step)
+		}
+	}
+	const at = 20_000
+	text[at]++
 	var changed Chain
 	changed.Write(text)
 	for i, s := range changed.Sums() {
-		if same := s == whole.Sums()[i]; same != (i < 2) {
-			t.Errorf("block %d: same is %v", i, same)
+		if same := s == whole.Sums()[i]; same != (covered(i+1) <= at) {
+			t.Errorf("sum %d, of %d bytes: same is %v", i, covered(i+1), same)
 		}
 	}
 	seen := map[uint64]bool{}
@@ -449,7 +484,7 @@ func TestMemory(t *testing.T) {
 	a, b := prompt(60, 1), prompt(60, 2)
 	m.use(a)
 	m.use(a)
-	if n := m.knows(a); n != 60 || m.taken != 60 {
+	if n := m.knows(a); n != 60 || m.taken != float64(covered(60)) {
 		t.Errorf("knows %d, took %v", n, m.taken)
 	}
 	m.use(b)
@@ -478,7 +513,7 @@ func BenchmarkPick(b *testing.B) {
 	p.Set(start, []Replica{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}})
 	texts := [][]uint64{}
 	for i := range uint64(200) {
-		texts = append(texts, prompt(30, i))
+		texts = append(texts, prompt(124, i)) // 15 kB
 	}
 	now := start
 	b.ReportAllocs()

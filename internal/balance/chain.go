@@ -2,12 +2,23 @@ package balance
 
 import "math/bits"
 
-// block is how many bytes of a prompt have one sum.
-const block = 512
+// covered is how many bytes of a prompt its first n sums are of: close together
+// at the beginning, where a short message makes a difference, and 512 apart from
+// 16 KiB on.
+func covered(n int) int {
+	switch {
+	case n <= 64:
+		return 64 * n
+	case n <= 96:
+		return 4<<10 + 128*(n-64)
+	case n <= 128:
+		return 8<<10 + 256*(n-96)
+	}
+	return 16<<10 + 512*(n-128)
+}
 
-// Chain turns a prompt into sums: one for each whole block, each over all bytes
-// before its end. Prompts with the same beginning have the same first sums. The
-// zero value is ready.
+// Chain turns a prompt into sums, each over all bytes before an end. Prompts
+// with the same beginning have the same first sums. The zero value is ready.
 type Chain struct {
 	sums []uint64
 	h    uint64
@@ -42,7 +53,7 @@ func write[T string | []byte](c *Chain, b T) {
 			b = b[8:]
 			c.n += 8
 		}
-		if c.n%block == 0 {
+		if c.n%64 == 0 && c.n == covered(len(c.sums)+1) {
 			c.sums = append(c.sums, c.h)
 		}
 	}
@@ -58,7 +69,7 @@ func (c *Chain) word(x uint64) {
 	c.h = hi ^ lo ^ bits.RotateLeft64(c.h, 29)
 }
 
-// Sums are those of the whole blocks so far.
+// Sums are those so far.
 func (c *Chain) Sums() []uint64 { return c.sums }
 
 // Len is how many bytes there were so far.

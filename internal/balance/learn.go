@@ -30,8 +30,9 @@ type slope struct {
 }
 
 const (
-	slopeLeast = 16   // samples before it is believed
-	blockGuess = 0.01 // seconds a block until then: some ten thousand tokens a second
+	slopeSure  = 16 * 256 * 256 // samples that vary by so many bytes, squared: half sure
+	slopeLeast = 512            // bytes: all that was read is thought to be as much at the least
+	byteGuess  = 20e-6          // seconds a byte, before the first sample: some ten thousand tokens a second
 )
 
 func (s *slope) add(x, y float64) {
@@ -44,11 +45,17 @@ func (s *slope) add(x, y float64) {
 	s.xy = (1 - a) * (s.xy + a*dx*dy)
 }
 
+// of is the slope. Where all samples are alike, as when every conversation stays
+// where it is known, they tell nothing: then it leans to what it is at the most,
+// as if all the time went into x. A guess that is too low would send
+// conversations about, and only that would teach it better.
 func (s *slope) of() float64 {
-	if s.n < slopeLeast || s.xx < 0.25 {
-		return blockGuess
+	if s.n == 0 {
+		return byteGuess
 	}
-	return math.Max(0, s.xy/s.xx)
+	n := float64(min(s.n, 100))
+	most := s.y / math.Max(s.x, slopeLeast)
+	return math.Max(0, (n*s.xy+slopeSure*most)/(n*s.xx+slopeSure))
 }
 
 // tide is what a number was over the recent past, for as long as it was that.

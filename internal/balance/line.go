@@ -11,7 +11,7 @@ import (
 const (
 	crowding = 0.05 // of an answer's time: what a replica with all slots but one in use costs more than an idle one
 	overfull = 1.5  // times the fair share, and one: more than that a replica without known slots is not given
-	pressed  = 1.25 // times the others' new blocks: more than that a replica gets no new conversation
+	pressed  = 1.25 // times the others' new text: more than that a replica gets no new conversation
 )
 
 // appraise looks up what each replica knows of the prompt.
@@ -19,7 +19,7 @@ func (p *Pool) appraise(t *Ticket) {
 	t.missing = slices.Grow(t.missing[:0], len(p.replicas))[:len(p.replicas)]
 	least, most := math.MaxInt, 0
 	for i, r := range p.replicas {
-		n := len(t.ask.Prefix) - r.seen.knows(t.ask.Prefix)
+		n := covered(len(t.ask.Prefix)) - covered(r.seen.knows(t.ask.Prefix))
 		t.missing[i] = n
 		least, most = min(least, n), max(most, n)
 	}
@@ -30,7 +30,7 @@ func (p *Pool) appraise(t *Ticket) {
 type prices struct {
 	now     time.Time
 	typical float64   // seconds of an answer
-	block   float64   // seconds of a missing block
+	read    float64   // seconds of a missing byte
 	busy    float64   // of an answer's seconds in flight, for each slot: what waiting here costs those behind
 	base    []float64 // of each replica: an answer's seconds there, and how crowded it is
 	room    []float64
@@ -45,7 +45,7 @@ func (p *Pool) price(now time.Time) *prices {
 	x := &p.scratch
 	n := len(p.replicas)
 	*x = prices{
-		now: now, typical: p.service.or(1), block: p.cost.of(),
+		now: now, typical: p.service.or(1), read: p.cost.of(),
 		base: resize(x.base, n), room: resize(x.room, n), heads: resize(x.heads, n), kept: slices.Grow(x.kept[:0], n)[:n], pressed: slices.Grow(x.pressed[:0], n)[:n],
 	}
 	inflight, taken := 0, 0.0
@@ -79,7 +79,7 @@ func (x *prices) of(t *Ticket, i int, r *replica, again bool) float64 {
 	case x.now.Before(r.until), !again && slices.Contains(t.ask.Tried, r.Name):
 		return math.Inf(1)
 	}
-	c := x.base[i] + x.block*float64(t.missing[i])
+	c := x.base[i] + x.read*float64(t.missing[i])
 	if !t.fresh {
 		return c
 	}

@@ -1,15 +1,15 @@
 package balance
 
-// memory is what a replica is thought to have in its prefix cache: the blocks
-// of prompts that were sent there, the least recently used given up first. A
-// prompt's first block is always used last, so what is remembered of a prompt
+// memory is what a replica is thought to have in its prefix cache: the sums of
+// prompts that were sent there, the least recently used given up first. A
+// prompt's first sum is always used last, so what is remembered of a prompt
 // is a beginning of it.
 type memory struct {
 	limit int
 	at    map[uint64]int32
 	all   []node // all[0] is the ring's root: next is the newest, prev the oldest
 	free  int32
-	taken float64 // blocks that came in, the recent ones counting most
+	taken float64 // bytes that came in, the recent ones counting most
 }
 
 type node struct {
@@ -21,7 +21,7 @@ func newMemory(limit int) *memory {
 	return &memory{limit: limit, at: map[uint64]int32{}, all: make([]node, 1)}
 }
 
-// knows returns how many of the first blocks are there.
+// knows returns how many of the first sums are there.
 func (m *memory) knows(sums []uint64) int {
 	lo, hi := 0, len(sums)
 	for lo < hi {
@@ -46,7 +46,7 @@ func (m *memory) use(sums []uint64) {
 			m.unlink(n)
 		} else {
 			n = m.place(sums[i])
-			m.taken++
+			m.taken += float64(covered(i+1) - covered(i))
 		}
 		m.link(n)
 	}
@@ -72,7 +72,7 @@ func (m *memory) place(sum uint64) int32 {
 	return n
 }
 
-// forget drops all but the first block of a prompt: what others share with it
+// forget drops all but the first sum of a prompt: what others share with it
 // is learned anew soon enough.
 func (m *memory) forget(sums []uint64) {
 	for i := len(sums) - 1; i > 0; i-- {

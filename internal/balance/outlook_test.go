@@ -175,7 +175,7 @@ func TestDistance(t *testing.T) {
 		now = now.Add(1150 * time.Millisecond)
 		p.Done(now, three, Outcome{})
 	}
-	text := prompt(40, 1) // what knows a long prompt is worth the way
+	text := prompt(160, 1) // 32 KiB: what knows a long prompt is worth the way
 	x := enter(t, p, now, Ask{Key: 1, Prefix: text, Tried: []string{"near"}})
 	p.Done(now, x, Outcome{})
 	if x = enter(t, p, now, Ask{Key: 1, Prefix: text}); there(x) != "far" || x.Why != Affinity {

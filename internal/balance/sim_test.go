@@ -3,6 +3,7 @@ package balance
 import (
 	"container/heap"
 	"container/list"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -17,6 +18,7 @@ import (
 
 type world struct {
 	now    time.Time
+	all    []*machine
 	events events
 	serial int
 	rnd    *rand.Rand
@@ -63,13 +65,124 @@ type machine struct {
 	slow     float64
 	first    time.Duration
 	answer   time.Duration
-	miss     time.Duration // for a block that is not in the cache
-	cache    *lru
-	inflight int // with those that wait
+	miss     time.Duration // for a unit of a prompt that is not in the cache
+	cache    cache
+	cores    *cores // it shares; nil: each answer has one of its own
+	inflight int    // with those that wait
 	running  int
 	line     []func()
-	blocks   int
+	units    int
 	cached   int
+}
+
+// unit is how many bytes an engine reads as one.
+const unit = 64
+
+// cores are what engines of one thread each share: an engine has one at the
+// most, and all that it has under way share that.
+type cores struct {
+	w       *world
+	n       float64
+	jobs    map[*machine][]*job
+	since   time.Time
+	version int
+}
+
+type job struct {
+	left float64 // seconds of a core
+	done func()
+}
+
+func (c *cores) rate(m *machine) float64 {
+	return math.Min(1, c.n/float64(len(c.jobs))) / float64(len(c.jobs[m]))
+}
+
+// work has the machine do so much, beside what it does.
+func (c *cores) work(m *machine, d time.Duration, done func()) {
+	c.advance()
+	c.jobs[m] = append(c.jobs[m], &job{d.Seconds(), done})
+	c.plan()
+}
+
+func (c *cores) advance() {
+	took := c.w.now.Sub(c.since).Seconds()
+	for m, all := range c.jobs {
+		for _, j := range all {
+			j.left -= took * c.rate(m)
+		}
+	}
+	c.since = c.w.now
+}
+
+// plan waits for the job that is the next to end.
+func (c *cores) plan() {
+	c.version++
+	version, least := c.version, math.Inf(1)
+	for m, all := range c.jobs {
+		for _, j := range all {
+			least = math.Min(least, j.left/c.rate(m))
+		}
+	}
+	if math.IsInf(least, 1) {
+		return
+	}
+	c.w.after(time.Duration(least*1e9)+1, func() {
+		if c.version != version {
+			return
+		}
+		c.advance()
+		var ended []func()
+		for i := range engines { // in an order that is the same each time
+			m := c.w.all[i]
+			left := c.jobs[m][:0]
+			for _, j := range c.jobs[m] {
+				if j.left <= 1e-9 {
+					ended = append(ended, j.done)
+				} else {
+					left = append(left, j)
+				}
+			}
+			if c.jobs[m] = left; len(left) == 0 {
+				delete(c.jobs, m)
+			}
+		}
+		c.plan()
+		for _, f := range ended {
+			f()
+		}
+	})
+}
+
+const engines = 4
+
+type cache interface {
+	use(prompt []uint64) (hit int)
+}
+
+// lastPrompts is a cache that keeps one prompt for each slot, as llama-server's.
+type lastPrompts struct {
+	limit int
+	all   [][]uint64 // the newest last
+}
+
+func (l *lastPrompts) use(prompt []uint64) (hit int) {
+	best := -1
+	for i, have := range l.all {
+		n := 0
+		for n < min(len(have), len(prompt)) && have[n] == prompt[n] {
+			n++
+		}
+		if n > hit && 2*n > len(have) {
+			hit, best = n, i
+		}
+	}
+	if best >= 0 {
+		l.all = slices.Delete(l.all, best, best+1)
+	} else if len(l.all) == l.limit {
+		l.all = l.all[1:]
+	}
+	l.all = append(l.all, prompt)
+	return hit
 }
 
 type lru struct {
@@ -102,19 +215,25 @@ func (m *machine) ask(prompt []uint64, first, done func()) {
 	begin := func() {
 		m.running++
 		hit := m.cache.use(prompt)
-		m.blocks += len(prompt)
+		m.units += len(prompt)
 		m.cached += hit
 		f := time.Duration(m.slow * float64(m.first+time.Duration(len(prompt)-hit)*m.miss))
-		m.w.after(f, first)
-		m.w.after(f+time.Duration(m.slow*float64(m.answer)), func() {
-			m.running--
-			m.inflight--
-			if len(m.line) > 0 {
-				next := m.line[0]
-				m.line = m.line[1:]
-				next()
-			}
-			done()
+		work := func(d time.Duration, then func()) { m.w.after(d, then) }
+		if m.cores != nil {
+			work = func(d time.Duration, then func()) { m.cores.work(m, d, then) }
+		}
+		work(f, func() {
+			first()
+			work(time.Duration(m.slow*float64(m.answer)), func() {
+				m.running--
+				m.inflight--
+				if len(m.line) > 0 {
+					next := m.line[0]
+					m.line = m.line[1:]
+					next()
+				}
+				done()
+			})
 		})
 	}
 	if m.running < m.slots {
@@ -132,6 +251,7 @@ type load struct {
 	think                       time.Duration
 	shared                      bool // prompts have something in common
 	slowed                      float64
+	crowded                     bool // short messages to engines with one thread each, on two cores
 }
 
 type figures struct {
@@ -143,20 +263,33 @@ func (f figures) String() string {
 	return fmt.Sprintf("%5.1f turns/s, TTFT mean %4.0f ms p99 %5.0f ms, cached %.2f", f.perSecond, f.ttft*1000, f.p99*1000, f.cached)
 }
 
-const textOfTurn = 4 // blocks of 512: what a turn adds to the prompt
+// What a turn adds to the prompt, in units.
+const (
+	textOfTurn  = 32
+	shortOfTurn = 6
+)
 
 func play(l load, seed uint64, make func(w *world, all []*machine) router) figures {
 	w := &world{now: time.Unix(1_700_000_000, 0), rnd: rand.New(rand.NewPCG(seed, 1))}
 	begin := w.now
-	all := []*machine{}
-	for i := range 4 {
-		all = append(all, &machine{
+	shares := &cores{w: w, n: 2, jobs: map[*machine][]*job{}, since: begin}
+	for i := range engines {
+		m := &machine{
 			w: w, name: fmt.Sprint("engine-", i), slots: 4, slow: 1, first: 20 * time.Millisecond, answer: 75 * time.Millisecond,
-			miss: 25 * time.Millisecond, cache: &lru{limit: 200, at: map[uint64]*list.Element{}, order: list.New()},
-		})
+			miss: 25 * time.Millisecond / 8, cache: &lru{limit: 1600, at: map[uint64]*list.Element{}, order: list.New()},
+		}
+		if l.crowded {
+			m.cores, m.answer, m.miss, m.cache = shares, 400*time.Millisecond, 80*time.Millisecond, &lastPrompts{limit: m.slots}
+		}
+		w.all = append(w.all, m)
 	}
+	all := w.all
 	if l.slowed > 0 {
 		all[0].slow = l.slowed
+	}
+	text := textOfTurn
+	if l.crowded {
+		text = shortOfTurn
 	}
 	route := make(w, all)
 	next, turns := 0, 0
@@ -168,7 +301,7 @@ func play(l load, seed uint64, make func(w *world, all []*machine) router) figur
 		}
 		next++
 		id := uint64(next) + seed*1_000_003
-		prompt := []uint64{1, 2}
+		prompt := []uint64{1, 2, 3, 4}
 		if !l.shared {
 			prompt = nil
 		}
@@ -183,7 +316,7 @@ func play(l load, seed uint64, make func(w *world, all []*machine) router) figur
 			if !l.shared {
 				prompt = nil
 			}
-			for range textOfTurn {
+			for range text {
 				prompt = append(prompt, w.rnd.Uint64())
 			}
 			asked := w.now
@@ -204,11 +337,11 @@ func play(l load, seed uint64, make func(w *world, all []*machine) router) figur
 		f.ttft += d / float64(len(delays))
 	}
 	f.p99 = delays[len(delays)*99/100]
-	blocks, cached := 0, 0
+	units, cached := 0, 0
 	for _, m := range all {
-		blocks, cached = blocks+m.blocks, cached+m.cached
+		units, cached = units+m.units, cached+m.cached
 	}
-	f.cached = float64(cached) / float64(blocks)
+	f.cached = float64(cached) / float64(units)
 	return f
 }
 
@@ -263,6 +396,7 @@ func boundedHash(bound float64) func(*world, []*machine) router {
 func ours(slots int) func(*world, []*machine) router {
 	return func(w *world, all []*machine) router {
 		p := New(Options{})
+
 		by := map[string]*machine{}
 		var replicas []Replica
 		for _, m := range all {
@@ -287,7 +421,13 @@ func ours(slots int) func(*world, []*machine) router {
 			}
 		}
 		return func(key uint64, prompt []uint64, first, done func()) {
-			t, err := p.Enter(w.now, Ask{Key: key, Prefix: prompt})
+			var c Chain
+			for _, u := range prompt {
+				for range unit / 8 {
+					c.Write(binary.LittleEndian.AppendUint64(nil, u))
+				}
+			}
+			t, err := p.Enter(w.now, Ask{Key: key, Prefix: c.Sums()})
 			if err != nil {
 				panic(err)
 			}
@@ -339,6 +479,7 @@ func TestSimulation(t *testing.T) {
 		{"moderate", load{conversations: 200, turns: 6, users: 24, think: 500 * time.Millisecond, shared: true}},
 		{"saturated", load{conversations: 200, turns: 6, users: 40, think: 200 * time.Millisecond, shared: true}},
 		{"one is ten times slower", load{conversations: 200, turns: 6, users: 24, think: 500 * time.Millisecond, shared: true, slowed: 10}},
+		{"short messages, engines that share cores", load{conversations: 300, turns: 6, users: 8, think: 500 * time.Millisecond, shared: true, crowded: true}},
 		{"nothing in common", load{conversations: 200, turns: 6, users: 64, think: 200 * time.Millisecond}},
 		{"nothing in common, moderate", load{conversations: 200, turns: 6, users: 24, think: 500 * time.Millisecond}},
 	} {

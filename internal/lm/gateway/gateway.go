@@ -199,7 +199,7 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 	if head.batch = rec.Batch; head.batch && g.o.Batched != nil {
 		g.o.Batched()
 	}
-	engine, model, err := g.o.Catalog.Find(r.Context(), head.model, head.conversation(body.Bytes()))
+	engine, model, err := g.o.Catalog.Find(r.Context(), head.model, head.conversation)
 	if err != nil {
 		body.free()
 		g.fail(w, rec, err)

@@ -101,12 +101,14 @@ type head struct {
 	stream   bool
 	batch    bool   // it may wait until nobody else needs the engine
 	from, to int    // where model's value stands in the body, quotes included; 0, 0: nowhere
-	cacheKey string // the client's name for the conversation, if it gives one
 	prompt   [2]int // where messages, prompt or input stands
 	most     int    // tokens of an answer; 0 = it does not say
 	answers  int    // wanted; 0 = one
 	object   int    // after the opening brace
 	empty    bool
+	// conversation names what the request is a turn of: as the client does, or by
+	// what stays the same along it.
+	conversation string
 }
 
 func bad(msg string, args ...any) *fault.Error { return fault.New(fault.Invalid, msg, args...) }
@@ -155,6 +157,9 @@ func scan(b []byte) (head, error) {
 		}
 		s.space()
 		if s.take('}') {
+			if h.conversation == "" {
+				h.conversation = opening(b[h.prompt[0]:h.prompt[1]])
+			}
 			return h, s.end()
 		}
 		if !s.take(',') {
@@ -190,7 +195,7 @@ func (h *head) note(key, value []byte, from int, seen *[2]bool) error {
 		h.prompt = [2]int{from, from + len(value)}
 	case "prompt_cache_key":
 		if value[0] == '"' { // the engine says what is wrong with others
-			h.cacheKey = string(value)
+			h.conversation = string(value)
 		}
 	case "max_tokens", "max_completion_tokens": // of two, the engine chooses: the larger one is reserved
 		h.most = max(h.most, count(value))
@@ -241,22 +246,20 @@ func (h *head) need(m lm.Model) Need {
 	return n
 }
 
-// ask is what the choice of an engine needs to know: the beginning of the
-// prompt, as it stands in the request. Of the conversation nothing else is known.
+// ask is what the choice of an engine needs to know: the conversation, and the
+// beginning of the prompt as it stands in the request.
 func (h *head) ask(b []byte) balance.Ask {
-	var c balance.Chain
+	var c, key balance.Chain
 	c.Write(b[h.prompt[0]:h.prompt[1]])
-	return balance.Ask{Key: c.Key(), Prefix: c.Sums(), Batch: h.batch, Tokens: fleet.Tokens(c.Len(), h.most)}
+	key.WriteString(h.conversation)
+	return balance.Ask{Key: key.Key(), Prefix: c.Sums(), Batch: h.batch, Tokens: fleet.Tokens(c.Len(), h.most)}
 }
 
-// conversation names what the request is a turn of: as the client does, or by
-// what stays the same along it, all up to the first thing that the user says.
-func (h *head) conversation(b []byte) string {
-	if h.cacheKey != "" {
-		return h.cacheKey
-	}
+// opening names a conversation by all of its prompt up to the first thing that
+// the user says.
+func opening(prompt []byte) string {
 	var c balance.Chain
-	s := scanner{b: b[h.prompt[0]:h.prompt[1]]}
+	s := scanner{b: prompt}
 	if !s.take('[') {
 		c.Write(s.b[:min(len(s.b), beginning)]) // a prompt that is a text
 		return strconv.FormatUint(c.Key(), 36)
