@@ -32,7 +32,7 @@ type Options struct {
 	Errors int           // failures in a row that put a replica out; 0 = 2
 	Out    time.Duration // how long the first time, twice as long each further time; 0 = 500 ms
 	OutMax time.Duration // 0 = 30 s
-	Sums   int           // of prompts that are remembered for each replica; 0 = 65536 (4 MiB of short conversations, 32 MiB of long ones)
+	Sums   int           // of prompts that are remembered for each replica; 0 = 32768 (2 MiB of short conversations, 16 MiB of long ones)
 }
 
 // Ask is what a request says of itself.
@@ -100,6 +100,7 @@ type Pool struct {
 	patient  []*Ticket // of the batch lane, in the order of arrival
 	busy     map[uint64]int
 	cost     slope          // seconds that an unknown byte of a prompt takes to read
+	company  slope          // seconds that an answer takes longer for each that its replica has beside it
 	service  average        // seconds of an answer, over all replicas
 	people   tide           // slots that people have in use
 	begins   average        // seconds to its first piece, without that for reading the prompt
@@ -126,9 +127,9 @@ func New(o Options) *Pool {
 		o.OutMax = 30 * time.Second
 	}
 	if o.Sums == 0 {
-		o.Sums = 64 << 10
+		o.Sums = 32 << 10
 	}
-	return &Pool{o: o, busy: map[uint64]int{}, suspects: map[uint64]int{}, counts: map[string]Counts{}}
+	return &Pool{o: o, cost: ofReading(), company: ofCompany(), busy: map[uint64]int{}, suspects: map[uint64]int{}, counts: map[string]Counts{}}
 }
 
 // Set says which replicas there are. What is known of those that stay is kept;
@@ -191,6 +192,7 @@ type Ticket struct {
 	at      *replica
 	granted time.Time
 	first   time.Time
+	among   int  // that many in flight at the replica, with this one
 	unknown int  // bytes that the replica has to read
 	hedge   bool // a second one for the same request
 	alone   bool // nothing waits inside the replica: its delay can be learned from
@@ -287,7 +289,8 @@ func (p *Pool) Done(now time.Time, t *Ticket, o Outcome) (out bool) {
 		r.answered()
 		if took := now.Sub(t.granted).Seconds(); !t.ask.Batch { // how long those of a batch take says nothing of people's
 			p.service.add(took, 0.02)
-			r.timed(now, took)
+			p.company.add(float64(t.among), took-p.cost.of()*float64(t.unknown))
+			r.timed(now, took, t.among)
 		}
 	case Failed:
 		r.seen.forget(t.ask.Prefix)

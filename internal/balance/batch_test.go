@@ -135,8 +135,8 @@ func TestBatchTeachesNothingOfPeople(t *testing.T) {
 		now = now.Add(time.Minute)
 		p.Done(now, x, Outcome{})
 	}
-	if p.service.mean != before || math.Abs(p.replicas[0].serves(now, before)-before) > 0.01 {
-		t.Errorf("an answer is thought to take %.2f s, was %.2f", p.replicas[0].serves(now, before), before)
+	if p.service.mean != before || math.Abs(p.replicas[0].serves(p.price(now))-before) > 0.01 {
+		t.Errorf("an answer is thought to take %.2f s, was %.2f", p.replicas[0].serves(p.price(now)), before)
 	}
 }
 

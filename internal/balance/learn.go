@@ -25,15 +25,13 @@ func (a *average) or(x float64) float64 {
 
 // slope learns how y grows with x, by least squares over the recent past.
 type slope struct {
+	guess float64 // before the first sample
+	least float64 // x is thought to be as much at the least
+	sure  float64 // that many samples that vary by one, or one that varies by its root: half sure
+
 	x, y, xx, xy float64
 	n            int
 }
-
-const (
-	slopeSure  = 16 * 256 * 256 // samples that vary by so many bytes, squared: half sure
-	slopeLeast = 512            // bytes: all that was read is thought to be as much at the least
-	byteGuess  = 20e-6          // seconds a byte, before the first sample: some ten thousand tokens a second
-)
 
 func (s *slope) add(x, y float64) {
 	s.n = min(s.n+1, 1<<20)
@@ -45,17 +43,31 @@ func (s *slope) add(x, y float64) {
 	s.xy = (1 - a) * (s.xy + a*dx*dy)
 }
 
+// ofReading is for the seconds that a byte of a prompt takes to be read: some ten
+// thousand tokens in one, as long as nothing is known.
+func ofReading() slope { return slope{guess: 20e-6, least: 512, sure: 16 * 256 * 256} }
+
+// ofCompany is for the seconds that an answer takes longer for each that its
+// replica has beside it.
+func ofCompany() slope { return slope{least: 1, sure: 16} }
+
 // of is the slope. Where all samples are alike, as when every conversation stays
 // where it is known, they tell nothing: then it leans to what it is at the most,
 // as if all the time went into x. A guess that is too low would send
 // conversations about, and only that would teach it better.
 func (s *slope) of() float64 {
 	if s.n == 0 {
-		return byteGuess
+		return s.guess
 	}
+	return s.towards(s.y / math.Max(s.x, s.least))
+}
+
+// shown is the slope where it leans to none instead.
+func (s *slope) shown() float64 { return s.towards(0) }
+
+func (s *slope) towards(x float64) float64 {
 	n := float64(min(s.n, 100))
-	most := s.y / math.Max(s.x, slopeLeast)
-	return math.Max(0, (n*s.xy+slopeSure*most)/(n*s.xx+slopeSure))
+	return math.Max(0, (n*s.xy+s.sure*x)/(n*s.xx+s.sure))
 }
 
 // tide is what a number was over the recent past, for as long as it was that.

@@ -31,6 +31,8 @@ type prices struct {
 	now     time.Time
 	typical float64   // seconds of an answer
 	read    float64   // seconds of a missing byte
+	company float64   // seconds for each answer beside it
+	shared  float64   // the same, where that has been seen
 	busy    float64   // of an answer's seconds in flight, for each slot: what waiting here costs those behind
 	base    []float64 // of each replica: an answer's seconds there, and how crowded it is
 	room    []float64
@@ -45,7 +47,7 @@ func (p *Pool) price(now time.Time) *prices {
 	x := &p.scratch
 	n := len(p.replicas)
 	*x = prices{
-		now: now, typical: p.service.or(1), read: p.cost.of(),
+		now: now, typical: p.service.or(1), read: p.cost.of(), company: p.company.of(), shared: p.company.shown(),
 		base: resize(x.base, n), room: resize(x.room, n), heads: resize(x.heads, n), kept: slices.Grow(x.kept[:0], n)[:n], pressed: slices.Grow(x.pressed[:0], n)[:n],
 	}
 	inflight, taken := 0, 0.0
@@ -60,7 +62,7 @@ func (p *Pool) price(now time.Time) *prices {
 		if over := float64(r.inflight+1) - math.Ceil(fair); math.IsInf(limit, 1) && over > 0 {
 			crowd += over / math.Max(fair, 1)
 		}
-		x.base[i] = r.serves(now, x.typical) + crowd*x.typical + r.Distance.Seconds()
+		x.base[i] = r.serves(x) + crowd*x.typical + r.Distance.Seconds()
 		x.room[i], x.heads[i], x.kept[i] = r.room(now), 0, false
 		if math.IsInf(limit, 1) {
 			x.room[i] = math.Min(x.room[i], math.Ceil(fair)+1-float64(r.inflight))
@@ -274,7 +276,7 @@ func (p *Pool) wait(x *prices, t *Ticket) float64 {
 		return 0
 	}
 	r := p.replicas[t.best]
-	return (t.ahead + 1) * r.serves(x.now, x.typical) / math.Max(1, math.Min(r.limit(), float64(r.inflight)))
+	return (t.ahead + 1) * r.serves(x) / math.Max(1, math.Min(r.limit(), float64(r.inflight)))
 }
 
 // grant lets t go to a replica.
@@ -301,7 +303,7 @@ func (p *Pool) grant(now time.Time, t *Ticket, i int) {
 	default:
 		t.Why = Spill
 	}
-	t.unknown = t.missing[i]
+	t.unknown, t.among = t.missing[i], r.inflight+1
 	if p.begins.n > 0 && !t.ask.Batch {
 		t.Begins = max(time.Duration(float64(time.Second)*(p.begins.mean+p.cost.of()*float64(t.unknown))), time.Millisecond)
 	}

@@ -16,7 +16,7 @@ type replica struct {
 	started  float64   // sum of the seconds at which the others were granted
 
 	service average // seconds of an answer
-	load    average // answers in flight meanwhile
+	load    average // answers in flight when they began, each with itself
 	sampled time.Time
 
 	learned float64 // slots, where nobody says: more with answers, fewer with refusals
@@ -65,11 +65,14 @@ const (
 // serves is how long an answer of it takes: as measured, or longer if those in
 // flight say so. What was measured long ago fades towards typical: a replica
 // that was slow gets a new chance.
-func (r *replica) serves(now time.Time, typical float64) float64 {
-	s := math.Max(r.took(now, typical), r.age(now))
-	if r.Slots == 0 && r.load.n > 0 {
-		// Requests may wait inside, and then it takes as long as there are many.
-		s *= float64(r.inflight+1) / r.load.mean
+func (r *replica) serves(x *prices) float64 {
+	s := math.Max(r.took(x.now, x.typical), r.age(x.now))
+	if r.load.n > 0 {
+		each := x.company // those beside it may wait inside, or share what computes
+		if r.Slots > 0 {
+			each = x.shared // none waits
+		}
+		s = math.Max(0, s+each*(float64(r.inflight+1)-r.load.mean))
 	}
 	return s / r.Weight
 }
@@ -116,9 +119,9 @@ func (r *replica) leave(t *Ticket) {
 func (r *replica) people() int { return r.inflight - len(r.batch) }
 
 // timed takes how long an answer took.
-func (r *replica) timed(now time.Time, took float64) {
+func (r *replica) timed(now time.Time, took float64, among int) {
 	r.service.add(took, 0.1)
-	r.load.add(float64(r.inflight+1), 0.1)
+	r.load.add(float64(among), 0.1)
 	r.sampled = now
 }
 
