@@ -40,11 +40,12 @@ func compare(fs *flag.FlagSet, args []string) error {
 	only := fs.String("only", "", "rules, by commas; all without it")
 	load := fs.String("load", "", "moderate, saturated or nothing shared; all without it")
 	chars := fs.Int("chars", 1000, "of the instructions and of each message")
-	words := fs.Int("words", 16, "tokens of an answer, with -server; simulated engines have 16 words")
+	words := fs.Int("words", 16, "tokens of an answer of a real engine; simulated engines have 16 words")
 	server := fs.String("server", "", "a llama-server; empty: simulated engines")
-	gguf := fs.String("gguf", "", "its model")
+	embedded := fs.String("embedded", "", "a Parley whose embedded engine is asked, in the place of -server")
+	gguf := fs.String("gguf", "", "the model of either")
 	_ = fs.Parse(args)
-	if *server == "" {
+	if *server == "" && *embedded == "" {
 		*words = 0
 	}
 	loads := []struct {
@@ -73,7 +74,7 @@ func compare(fs *flag.FlagSet, args []string) error {
 				if *only != "" && !slices.Contains(strings.Split(*only, ","), r[0]) {
 					continue
 				}
-				f, err := measure(l.talk, r, &herd{server: *server, gguf: *gguf})
+				f, err := measure(l.talk, r, &herd{server: *server, parley: *embedded, gguf: *gguf})
 				if err != nil {
 					return err
 				}
@@ -106,7 +107,7 @@ func measure(l talk, rule []string, h *herd) (figures, error) {
 		return figures{}, err
 	}
 	f := l.play("http://" + addr)
-	if h.server == "" {
+	if h.simulated() {
 		s, err := h.stats()
 		if err != nil {
 			return figures{}, err

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -63,7 +64,12 @@ type herd struct {
 	args [][]string
 
 	server, gguf string // "" = simulated
+	parley       string // in the place of a server: nodes with nothing but an embedded engine
+	dir          string // of the nodes
 }
+
+// simulated reports whether nothing real computes.
+func (h *herd) simulated() bool { return h.server == "" && h.parley == "" }
 
 // modelName is the one model of all engines.
 const modelName = "mock"
@@ -79,6 +85,11 @@ func (h *herd) add(n int, more ...string) error {
 		if h.server != "" {
 			_, port, _ := strings.Cut(addr, ":")
 			args = []string{"--model", h.gguf, "--alias", modelName, "--host", "127.0.0.1", "--port", port, "--parallel", "4", "--ctx-size", "8192", "--threads", "1"}
+		}
+		if h.parley != "" {
+			if args, err = h.node(addr); err != nil {
+				return err
+			}
 		}
 		h.urls, h.args, h.cmds = append(h.urls, "http://"+addr), append(h.args, args), append(h.cmds, nil)
 		if err := h.start(len(h.urls) - 1); err != nil {
@@ -98,11 +109,33 @@ func (h *herd) start(i int) error {
 	if h.server != "" {
 		cmd, health = exec.Command(h.server, h.args[i]...), h.urls[i]+"/health"
 	}
+	if h.parley != "" {
+		cmd, health = exec.Command(h.parley, h.args[i]...), h.urls[i]+"/readyz"
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	h.cmds[i] = cmd
 	return ready(health)
+}
+
+// node writes the configuration of one that has an embedded engine.
+func (h *herd) node(addr string) (args []string, err error) {
+	if h.dir == "" {
+		if h.dir, err = os.MkdirTemp("", "parley-bench-fleet-"); err != nil {
+			return nil, err
+		}
+	}
+	own := filepath.Join(h.dir, strconv.Itoa(len(h.urls)))
+	file := own + ".yaml"
+	return []string{"serve", "-c", file}, os.WriteFile(file, fmt.Appendf(nil, `
+listen: %s
+data: %q
+engines:
+  - {name: own, kind: embedded, models: [%q], slots: 4, threads: 1, context: 8192}
+models:
+  - {name: %s, serve: [own]}
+`, addr, own, h.gguf, modelName), 0o600)
 }
 
 func (h *herd) kill(i int) {
@@ -115,6 +148,9 @@ func (h *herd) stop() {
 		if h.cmds[i] != nil {
 			h.kill(i)
 		}
+	}
+	if h.dir != "" {
+		_ = os.RemoveAll(h.dir)
 	}
 }
 

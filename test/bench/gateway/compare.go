@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/parleyhq/parley/test/bench/kit"
@@ -31,8 +30,7 @@ func compare(fs *flag.FlagSet, args []string) error {
 	secs := fs.Float64("secs", 3, "length of a round")
 	streams := fs.Int("streams", 256, "streams at once")
 	conc := fs.Int("conc", 64, "whole answers in flight")
-	other := fs.String("gateway", "", "another gateway instead of ours: HOST:PORT,PID (it must go to -mock)")
-	mockAt := fs.String("mock", "", "fixed address of the mock")
+	parley := fs.String("parley", "", "a whole node of this program instead of the gateway alone: keys, budgets, prices, the books")
 	_ = fs.Parse(args)
 	for _, k := range []struct {
 		name string
@@ -45,7 +43,7 @@ func compare(fs *flag.FlagSet, args []string) error {
 		{name: fmt.Sprintf("%d streams of 64 words, 20 ms apart", *streams), mock: []string{"-gap", "20ms"}, load: []string{"-stream", "-tokens", "64", "-conc", strconv.Itoa(*streams)}},
 		{name: "streams whose engine dies after 5 words", mock: []string{"-die", "5"}, load: []string{"-stream", "-conc", "8"}, cut: true},
 	} {
-		all, stop, err := start(k.mock, *mockAt, *other)
+		all, stop, err := start(k.mock, *parley)
 		if err != nil {
 			return err
 		}
@@ -58,56 +56,58 @@ func compare(fs *flag.FlagSet, args []string) error {
 	return nil
 }
 
-func start(mockArgs []string, mockAt, other string) (all []server, stop func(), err error) {
-	var cmds []*exec.Cmd
+// start starts what is compared; stop ends it.
+func start(mockArgs []string, parley string) (all []server, stop func(), err error) {
+	var ends []func()
 	stop = func() {
-		for _, c := range cmds {
-			_ = c.Process.Kill()
-			_ = c.Wait()
+		for _, end := range slices.Backward(ends) {
+			end()
 		}
 	}
-	run := func(name string, core int, addr string, args ...string) (server, error) {
-		if addr == "" {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				return server{}, err
-			}
-			addr = l.Addr().String()
-			_ = l.Close()
-		}
-		cmd, err := kit.Self(core, append([]string{args[0], "-listen", addr}, args[1:]...)...)
+	run := func(name string, core int, args ...string) server {
 		if err != nil {
-			return server{}, err
+			return server{}
 		}
-		if err := cmd.Start(); err != nil {
-			return server{}, err
+		s := server{name: name}
+		if s.addr, err = free(); err != nil {
+			return s
 		}
-		cmds = append(cmds, cmd)
-		return server{name, addr, cmd.Process.Pid}, await(addr)
+		var cmd *exec.Cmd
+		if cmd, err = kit.Self(core, append([]string{args[0], "-listen", s.addr}, args[1:]...)...); err != nil {
+			return s
+		}
+		if err = cmd.Start(); err != nil {
+			return s
+		}
+		ends = append(ends, func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		s.pid = cmd.Process.Pid
+		err = await(s.addr)
+		return s
 	}
-	m, err := run("direct", 0, mockAt, append([]string{"mock"}, mockArgs...)...)
-	if err != nil {
-		stop()
-		return nil, nil, err
-	}
-	p, err := run("plain", 1, "", "plain", "-to", "http://"+m.addr)
-	if err != nil {
-		stop()
-		return nil, nil, err
-	}
-	g := server{name: "gateway"}
-	if other != "" {
-		addr, pid, _ := strings.Cut(other, ",")
-		g.addr = addr
-		g.pid, err = strconv.Atoi(pid)
-	} else {
-		g, err = run("gateway", 1, "", "serve", "-to", "http://"+m.addr)
+	m := run("direct", 0, append([]string{"mock"}, mockArgs...)...)
+	p := run("plain", 1, "plain", "-to", "http://"+m.addr)
+	var g server
+	if parley == "" {
+		g = run("gateway", 1, "serve", "-to", "http://"+m.addr)
+	} else if err == nil {
+		var end func()
+		if g, end, err = node(parley, "http://"+m.addr+"/v1"); end != nil {
+			ends = append(ends, end)
+		}
 	}
 	if err != nil {
 		stop()
 		return nil, nil, err
 	}
 	return []server{{name: "direct", addr: m.addr}, p, g}, stop, nil
+}
+
+func free() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 func await(addr string) error {
@@ -128,22 +128,28 @@ type result struct {
 	cpu float64 // seconds
 }
 
+// round loads one server.
+func round(s server, args []string) (res result, err error) {
+	before := cpu(s.pid)
+	cmd, err := kit.Self(0, append([]string{"load", "-addr", s.addr}, args...)...)
+	if err != nil {
+		return res, err
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return res, fmt.Errorf("load %s: %w", s.name, err)
+	}
+	res.cpu = cpu(s.pid) - before
+	return res, json.Unmarshal(out, &res.tally)
+}
+
 func table(title string, all []server, args []string, rounds int, cut bool) error {
 	got := make([][]result, len(all))
 	for r := range rounds {
 		for k := range all {
 			i := (k + r) % len(all) // nobody always goes first
-			before := cpu(all[i].pid)
-			cmd, err := kit.Self(0, append([]string{"load", "-addr", all[i].addr}, args...)...)
+			res, err := round(all[i], args)
 			if err != nil {
-				return err
-			}
-			out, err := cmd.Output()
-			if err != nil {
-				return fmt.Errorf("load %s: %w", all[i].name, err)
-			}
-			res := result{cpu: cpu(all[i].pid) - before}
-			if err := json.Unmarshal(out, &res.tally); err != nil {
 				return err
 			}
 			got[i] = append(got[i], res)

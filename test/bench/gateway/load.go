@@ -24,6 +24,8 @@ type job struct {
 	rate   float64 // requests per second on a schedule; 0 = conc in flight
 	conc   int
 	secs   float64
+	over   time.Duration // those in flight begin over so long
+	stall  time.Duration
 
 	mu   sync.Mutex // guards idle, out
 	idle []*wire
@@ -33,8 +35,9 @@ type job struct {
 // tally is what a run found. Times are in milliseconds and count from when a
 // request was due, so that a server can't hide its delay by being late.
 type tally struct {
-	OK, Failed, Cut int // Cut: failed as they should when the engine dies; a clean end would be OK
-	Chunks, Stalls  int // a stall is a gap of more than 100 ms between two chunks
+	OK, Failed, Cut int     // Cut: failed as they should when the engine dies; a clean end would be OK
+	Chunks, Stalls  int     // a stall is a gap between two chunks that is longer than it should be
+	Longest         float64 // gap
 	P50, P99        float64
 	all             []float64
 }
@@ -52,6 +55,8 @@ func load(fs *flag.FlagSet, args []string) error {
 	fs.Float64Var(&j.rate, "rate", 0, "requests per second on a fixed schedule")
 	fs.IntVar(&j.conc, "conc", 64, "requests in flight, if there is no rate")
 	fs.Float64Var(&j.secs, "secs", 3, "how long")
+	fs.DurationVar(&j.over, "over", 0, "time over which the first ones begin")
+	fs.DurationVar(&j.stall, "stall", 100*time.Millisecond, "a gap that is longer is a stall")
 	_ = fs.Parse(args)
 	j.run()
 	slices.Sort(j.out.all)
@@ -72,8 +77,9 @@ func (j *job) run() {
 			wg.Go(func() { j.one(due) })
 		}
 	} else {
-		for range j.conc {
+		for i := range j.conc {
 			wg.Go(func() {
+				time.Sleep(j.over / time.Duration(j.conc) * time.Duration(i))
 				for now := time.Now(); now.Before(end); now = time.Now() {
 					j.one(now)
 				}
@@ -90,17 +96,18 @@ func (j *job) one(due time.Time) {
 		j.note(func(t *tally) { t.Failed++ })
 		return
 	}
-	_ = c.nc.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.nc.SetDeadline(time.Now().Add(30*time.Second + time.Duration(j.secs*float64(time.Second))))
 	body := fmt.Sprintf(`{"model":"mock","stream":%v,"max_tokens":%d,"messages":[{"role":"user","content":%q}]}`,
 		j.stream, j.tokens, strings.Repeat("The quick brown fox jumps. ", 8))
-	_, err = fmt.Fprintf(c.nc, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", j.addr, len(body), body)
+	_, err = fmt.Fprintf(c.nc, "POST /v1/chat/completions HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", j.addr, benchKey, len(body), body)
 	var resp *http.Response
 	if err == nil {
 		resp, err = http.ReadResponse(c.br, nil)
 	}
-	chunks, stalls, done := 0, 0, false
+	var seen tally
+	done := false
 	if err == nil {
-		chunks, stalls, done, err = read(resp.Body)
+		done, err = j.read(resp.Body, &seen)
 		_ = resp.Body.Close()
 	}
 	took := time.Since(due)
@@ -111,8 +118,9 @@ func (j *job) one(due time.Time) {
 		_ = c.nc.Close()
 	}
 	j.note(func(t *tally) {
-		t.Chunks += chunks
-		t.Stalls += stalls
+		t.Chunks += seen.Chunks
+		t.Stalls += seen.Stalls
+		t.Longest = max(t.Longest, seen.Longest)
 		switch {
 		case ok:
 			t.OK++
@@ -125,25 +133,29 @@ func (j *job) one(due time.Time) {
 	})
 }
 
-func read(r io.Reader) (chunks, stalls int, done bool, err error) {
+// read counts what comes. It reports whether the answer had its end.
+func (j *job) read(r io.Reader, t *tally) (done bool, err error) {
 	buf := make([]byte, 4096)
 	var last time.Time
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
 			now := time.Now()
-			if !last.IsZero() && now.Sub(last) > 100*time.Millisecond {
-				stalls++
+			if gap := now.Sub(last); !last.IsZero() {
+				t.Longest = max(t.Longest, gap.Seconds()*1000)
+				if gap > j.stall {
+					t.Stalls++
+				}
 			}
 			last = now
-			chunks += bytes.Count(buf[:n], []byte("data: "))
+			t.Chunks += bytes.Count(buf[:n], []byte("data: "))
 			done = done || bytes.Contains(buf[:n], []byte("[DONE]"))
 		}
 		if err == io.EOF {
-			return chunks, stalls, done, nil
+			return done, nil
 		}
 		if err != nil {
-			return chunks, stalls, done, err
+			return done, err
 		}
 	}
 }

@@ -16,9 +16,10 @@ import (
 const help = `usage: gateway COMMAND [flags]
 
   compare   start everything, load it in alternating rounds, print a table
+  hold      keep thousands of streams open at once, through one server after the other
   serve     Parley's gateway alone over one engine (-listen, -to, -pprof)
   plain     a bare httputil.ReverseProxy, the yardstick (-listen, -to)
-  mock      an engine that answers words at a given pace (-listen, -gap, -tokens, -die)
+  mock      an engine that answers words at a given pace (-listen, -gap, -die)
   load      one run against one address, JSON on standard output
 
 Each has -h.
@@ -26,6 +27,6 @@ Each has -h.
 
 func main() {
 	kit.Main(help, map[string]func(*flag.FlagSet, []string) error{
-		"compare": compare, "serve": serve, "plain": plain, "mock": mock, "load": load,
+		"compare": compare, "hold": hold, "serve": serve, "plain": plain, "mock": mock, "load": load,
 	})
 }
