@@ -205,6 +205,7 @@ func TestOneRegionRots(t *testing.T) {
 	if os.Getenv("PARLEY_TEST_REAL") == "" {
 		t.Skip("three regions that are stopped, killed and damaged in turn take a minute: PARLEY_TEST_REAL=1 runs them")
 	}
+	t.Parallel() // most of it is waiting
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a campaign, not a secret

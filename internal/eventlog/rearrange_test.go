@@ -164,6 +164,7 @@ func TestChangingWorlds(t *testing.T) {
 	if os.Getenv("PARLEY_TEST_REAL") == "" {
 		t.Skip("nodes that start and stop take a minute: PARLEY_TEST_REAL=1 runs them")
 	}
+	t.Parallel() // most of it is waiting
 	var all sync.WaitGroup
 	for name, story := range map[string]func(*testing.T){
 		"a list that changes": changingList, "two and three": secondAndThird,
