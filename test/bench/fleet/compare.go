@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type figures struct {
 	turns, failed           int
 	perSecond, ttft, p50    float64
 	p99, cached, cpuPerTurn float64
+	why                     map[string]int // turns went where they went, as Parley says
 }
 
 func compare(fs *flag.FlagSet, args []string) error {
@@ -79,6 +81,9 @@ func compare(fs *flag.FlagSet, args []string) error {
 					return err
 				}
 				fmt.Printf("| %s | %s | %.1f | %s | %s | %s | %.2f | %.0f us | %d |\n", l.name, strings.Join(r, " "), f.perSecond, ms(f.ttft), ms(f.p50), ms(f.p99), f.cached, f.cpuPerTurn*1e6, f.failed)
+				if r[0] == "parley" {
+					fmt.Fprintln(os.Stderr, l.name, strings.Join(r, " "), f.why)
+				}
 			}
 		}
 	}
@@ -121,7 +126,7 @@ func measure(l talk, rule []string, h *herd) (figures, error) {
 // play has the conversations, and measures.
 func (l talk) play(url string) figures {
 	var mu sync.Mutex
-	var f figures
+	f := figures{why: map[string]int{}}
 	var delays []float64
 	var prompts, cached int // tokens
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}, Timeout: time.Minute}
@@ -137,9 +142,11 @@ func (l talk) play(url string) figures {
 					defer mu.Unlock()
 					if err != nil {
 						f.failed++
+						fmt.Fprintf(os.Stderr, "conversation %d: %v\n", c, err)
 						return
 					}
 					f.turns++
+					f.why[t.why]++
 					prompts, cached = prompts+t.prompt, cached+t.cached
 					delays = append(delays, t.first.Seconds())
 				})
@@ -195,6 +202,7 @@ func (l talk) converse(client *http.Client, url string, c int, done func(heard, 
 type heard struct {
 	first          time.Duration // to the first word
 	prompt, cached int           // tokens, as a real engine counts them
+	why            string        // Parley's
 }
 
 // one asks once. The answer has to be whole.
@@ -222,6 +230,9 @@ func (l talk) one(client *http.Client, url, id string, history []message) (t hea
 	if resp.StatusCode != http.StatusOK {
 		return t, fmt.Errorf("status %d", resp.StatusCode)
 	}
+	if _, why, ok := strings.Cut(resp.Header.Get("Parley-Engine"), "why="); ok {
+		t.why, _, _ = strings.Cut(why, ";")
+	}
 	words := 0
 	err = kit.Stream(resp.Body, func(p kit.Piece) error {
 		t.prompt, t.cached = max(t.prompt, p.Prompt), max(t.cached, p.Cached)
@@ -238,7 +249,9 @@ func (l talk) one(client *http.Client, url, id string, history []message) (t hea
 		return nil
 	})
 	if err == nil && words == 0 {
-		err = errors.New("an answer without a word")
+		if t.first = time.Since(began); l.words == 0 {
+			err = errors.New("an answer without a word")
+		} // a model may have nothing to say
 	}
 	return t, err
 }

@@ -16,7 +16,7 @@ const benchKey = "pk-of-the-benchmark"
 
 // node starts a whole Parley on the core of the servers under test, with all
 // that an account costs: a key, four budgets that every request is under, a
-// price, the books; and /metrics is read every second.
+// price, the books; and /metrics is read as often as Prometheus does.
 func node(parley, engine string) (s server, end func(), err error) {
 	s.name = "node"
 	if s.addr, err = free(); err != nil {
@@ -65,14 +65,14 @@ budgets:
 	return s, end, nil
 }
 
-// scrape reads the metrics as Prometheus does, only more often.
+// scrape reads the metrics as Prometheus does without being told otherwise.
 func scrape(url string, done chan struct{}) {
 	client := &http.Client{Timeout: 5 * time.Second}
 	for {
 		select {
 		case <-done:
 			return
-		case <-time.After(time.Second):
+		case <-time.After(15 * time.Second):
 		}
 		req, err := http.NewRequest(http.MethodGet, url, http.NoBody)
 		if err != nil {
