@@ -31,6 +31,7 @@ func TestRoutes(t *testing.T) {
 	registered := slices.Concat(muxPatterns(t, "../internal/api"), muxPatterns(t, "../internal/channel/directline"), muxPatterns(t, "../internal/channel/connector"), muxPatterns(t, "../internal/channel/messenger"), muxPatterns(t, "../internal/channel/telegram"), gatewayRoutes(t))
 	slices.Sort(described)
 	slices.Sort(registered)
+	registered = slices.Compact(registered) // the gateway's are those of the mux, too
 	if d := cmp.Diff(registered, described); d != "" {
 		t.Errorf("routes of the server (-) and of openapi.yaml (+) differ:\n%s", d)
 	}

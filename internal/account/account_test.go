@@ -656,8 +656,10 @@ func TestKilled(t *testing.T) {
 		if got := booked(third); got != 9 {
 			t.Errorf("%d booked of 9", got)
 		}
+		upto := third.books.size
+		spend(third, 1) // on no page
 		third.books.mu.Lock()
-		if err := third.books.shorten(third.books.n); err != nil {
+		if err := third.books.shorten(upto); err != nil {
 			t.Error(err)
 		}
 		third.books.mu.Unlock()
@@ -665,8 +667,8 @@ func TestKilled(t *testing.T) {
 		third.books.close()
 
 		fourth := service(t, &way{log: l}, "n", o)
-		if got := booked(fourth); got != 10 {
-			t.Errorf("%d booked of 10", got)
+		if got := booked(fourth); got != 11 {
+			t.Errorf("%d booked of 11", got)
 		}
 		fourth.books.close()
 		time.Sleep(drawTime)

@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -186,28 +188,28 @@ func (b *books) write(lines []byte) {
 	b.broken = err != nil
 }
 
-// shorten leaves out of the journal what is on pages. mu is held.
-func (b *books) shorten(upto uint64) error {
-	all, err := os.ReadFile(b.path)
+// shorten leaves out of the journal all up to there. mu is held: it must not take
+// longer than copying what was added since.
+func (b *books) shorten(upto int64) error {
+	f, err := os.Open(b.path)
 	if err != nil {
 		return err
 	}
-	rest := append(encode(entry{Life: b.life}), '\n')
-	for _, l := range readJournal(all) {
-		for _, e := range l.entries {
-			if l.name == b.life && e.N > upto {
-				rest = append(append(rest, encode(e)...), '\n')
-			}
-		}
+	added, err := io.ReadAll(io.NewSectionReader(f, upto, math.MaxInt64-upto))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
+	rest := slices.Concat(encode(entry{Life: b.life}), []byte("\n"), added)
 	_ = b.journal.Close() // not everywhere can a file be replaced that is open
-	b.journal, b.size = nil, int64(len(rest))
-	err = atomicfile.Write(b.path, rest, 0o600)
-	f, again := os.OpenFile(b.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	b.journal = nil
+	if err = atomicfile.Write(b.path, rest, 0o600); err == nil {
+		b.size = int64(len(rest))
+	}
+	journal, again := os.OpenFile(b.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if again != nil {
 		return errors.Join(err, again)
 	}
-	b.journal = f
+	b.journal = journal
 	return err
 }
 
@@ -271,7 +273,7 @@ func (b *books) flush(ctx context.Context) error {
 		b.former = b.former[1:]
 	}
 	b.mu.Lock()
-	upto := b.n
+	upto := b.size // of the journal: until there all is on the pages
 	var dirty []*sheet
 	var pages []page
 	for _, all := range b.open {

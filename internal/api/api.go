@@ -242,17 +242,7 @@ func (s *server) routes() http.Handler {
 	openai("DELETE /v1/responses/{id}", s.deleteResponse)
 	openai("POST /v1/responses/{id}/cancel", s.cancelResponse)
 	s.batches(openai)
-	if s.opts.Gateway != nil {
-		mux.Handle("/v1/", s.user(func(w http.ResponseWriter, r *http.Request, user string) error {
-			if allow := allowed(mux, r); allow != "" {
-				w.Header().Set("Allow", allow)
-				writeOpenAIError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
-				return nil
-			}
-			s.opts.Gateway(user, w, r)
-			return nil
-		}, writeOpenAIFault))
-	}
+	s.gateway(mux)
 
 	mux.HandleFunc("/v3/", func(w http.ResponseWriter, r *http.Request) { writeFault(w, errNoRoute(r)) }) // a channel that is off
 	for pattern, channel := range s.opts.Channels {
@@ -288,6 +278,29 @@ func (s *server) pages(mux *http.ServeMux) {
 			s.opts.Page.ServeHTTP(w, r)
 		})
 	}
+}
+
+// gateway has the rest of /v1. What is asked often is not looked for among the
+// other routes first.
+func (s *server) gateway(mux *http.ServeMux) {
+	if s.opts.Gateway == nil {
+		return
+	}
+	pass := func(w http.ResponseWriter, r *http.Request, user string) error {
+		s.opts.Gateway(user, w, r)
+		return nil
+	}
+	mux.Handle("POST /v1/chat/completions", s.user(pass, writeOpenAIFault))
+	mux.Handle("POST /v1/completions", s.user(pass, writeOpenAIFault))
+	mux.Handle("POST /v1/embeddings", s.user(pass, writeOpenAIFault))
+	mux.Handle("/v1/", s.user(func(w http.ResponseWriter, r *http.Request, user string) error {
+		if allow := allowed(mux, r); allow != "" {
+			w.Header().Set("Allow", allow)
+			writeOpenAIError(w, http.StatusMethodNotAllowed, errMethod(r, allow))
+			return nil
+		}
+		return pass(w, r, user)
+	}, writeOpenAIFault))
 }
 
 // allowed lists the methods that a path takes, "" if there is no such path.
