@@ -27,7 +27,7 @@ func (a *average) or(x float64) float64 {
 type slope struct {
 	guess float64 // before the first sample
 	least float64 // x is thought to be as much at the least
-	sure  float64 // that many samples that vary by one, or one that varies by its root: half sure
+	sure  float64 // samples times the variance of x: half sure
 
 	x, y, xx, xy float64
 	n            int
