@@ -116,7 +116,10 @@ func (h *herd) start(i int) error {
 		return err
 	}
 	h.cmds[i] = cmd
-	return ready(health)
+	if err := ready(health); err != nil || h.parley == "" {
+		return err
+	}
+	return awake(h.urls[i]) // a node is ready before its engine
 }
 
 // node writes the configuration of one that has an embedded engine.
@@ -206,6 +209,18 @@ func ready(url string) error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return errors.New(url + " does not answer")
+}
+
+// awake waits until an engine answers.
+func awake(url string) error {
+	var err error
+	for range 300 {
+		if _, err = (talk{words: 1}).one(http.DefaultClient, url, "", []message{{"user", "Hello"}}); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
 }
 
 // process is the run time of a process and its threads in seconds, by the
