@@ -10,7 +10,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -95,14 +94,6 @@ type world struct {
 	nodes   []*process // the witness last
 }
 
-func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // open starts a world of its own.
 func open(parley string, gap time.Duration) (w *world, err error) {
 	w = &world{}
@@ -111,7 +102,7 @@ func open(parley string, gap time.Duration) (w *world, err error) {
 	}
 	var engines strings.Builder
 	for i := range 4 {
-		addr, err := free()
+		addr, err := kit.Free()
 		if err != nil {
 			return w, err
 		}
@@ -125,11 +116,11 @@ func open(parley string, gap time.Duration) (w *world, err error) {
 	var nodes strings.Builder
 	var cluster []string
 	for i, region := range regions {
-		addr, err := free()
+		addr, err := kit.Free()
 		if err != nil {
 			return w, err
 		}
-		peer, err := free()
+		peer, err := kit.Free()
 		if err != nil {
 			return w, err
 		}

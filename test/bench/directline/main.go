@@ -16,7 +16,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -154,17 +153,8 @@ func (s *server) stop() {
 	_ = os.RemoveAll(s.dir)
 }
 
-func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 func startBare() (*server, error) {
-	addr, err := free()
+	addr, err := kit.Free()
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +166,7 @@ func startBare() (*server, error) {
 }
 
 func startNode(parley string) (*server, error) {
-	addr, err := free()
+	addr, err := kit.Free()
 	if err != nil {
 		return nil, err
 	}

@@ -352,7 +352,7 @@ func startNode(parley string, h *herd) (url string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	addr, err := free()
+	addr, err := kit.Free()
 	if err != nil {
 		return "", nil, err
 	}

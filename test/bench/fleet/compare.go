@@ -96,7 +96,7 @@ func measure(l talk, rule []string, h *herd) (figures, error) {
 		return figures{}, err
 	}
 	defer h.stop()
-	addr, err := free()
+	addr, err := kit.Free()
 	if err != nil {
 		return figures{}, err
 	}

@@ -14,7 +14,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -77,7 +76,7 @@ const modelName = "mock"
 // add starts engines; more is for simulated ones.
 func (h *herd) add(n int, more ...string) error {
 	for range n {
-		addr, err := free()
+		addr, err := kit.Free()
 		if err != nil {
 			return err
 		}
@@ -187,14 +186,6 @@ func (h *herd) stats() (sum mock.Stats, err error) {
 		sum.HungUp += s.HungUp
 	}
 	return sum, nil
-}
-
-func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func ready(url string) error {

@@ -69,7 +69,7 @@ func start(mockArgs []string, parley string) (all []server, stop func(), err err
 			return server{}
 		}
 		s := server{name: name}
-		if s.addr, err = free(); err != nil {
+		if s.addr, err = kit.Free(); err != nil {
 			return s
 		}
 		var cmd *exec.Cmd
@@ -100,14 +100,6 @@ func start(mockArgs []string, parley string) (all []server, stop func(), err err
 		return nil, nil, err
 	}
 	return []server{{name: "direct", addr: m.addr}, p, g}, stop, nil
-}
-
-func free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func await(addr string) error {

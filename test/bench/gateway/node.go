@@ -19,7 +19,7 @@ const benchKey = "pk-of-the-benchmark"
 // price, the books; and /metrics is read as often as Prometheus does.
 func node(parley, engine string) (s server, end func(), err error) {
 	s.name = "node"
-	if s.addr, err = free(); err != nil {
+	if s.addr, err = kit.Free(); err != nil {
 		return s, nil, err
 	}
 	dir, err := os.MkdirTemp("", "parley-bench-gateway-")

@@ -68,7 +68,7 @@ func listenAndServe(addr string, h http.Handler) error {
 // guard has the shape of the product's middleware: an id for each request, and
 // a key compared in constant time if one is sent.
 func guard(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte("Bearer bench"))
+	want := sha256.Sum256([]byte("Bearer " + benchKey))
 	var last atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header()["X-Request-Id"] = []string{strconv.FormatInt(last.Add(1), 36)}

@@ -4,6 +4,7 @@ package kit
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -26,6 +27,15 @@ func Main(help string, commands map[string]func(*flag.FlagSet, []string) error) 
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// Free is an address on which nobody listens.
+func Free() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
 }
 
 // Pinned makes a command that runs on one core, where that can be done.

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"os"
@@ -31,6 +30,7 @@ import (
 	"github.com/parleyhq/parley/internal/activity"
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 func main() {
@@ -181,12 +181,10 @@ type node struct {
 }
 
 func start(parley, dir string) (*node, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := kit.Free()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 func main() {
@@ -132,12 +134,10 @@ func startNode(parley, engine string, more ...string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := kit.Free()
 	if err != nil {
 		return nil, err
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	args := []string{parley, "up", "--no-browser", "--listen", addr, "--data", dir, "--engine", engine, "--model", "mock"}
 	args = append(args, more...)
 	if _, err := exec.LookPath("taskset"); err == nil {
