@@ -2,7 +2,6 @@ package account_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,19 +14,19 @@ import (
 	"github.com/parleyhq/parley/internal/eventlog/link"
 	"github.com/parleyhq/parley/internal/fault"
 	"github.com/parleyhq/parley/internal/lm"
+	"github.com/parleyhq/parley/internal/loopback"
 )
 
 // regions opens a real log in three regions, and returns how to cut one off.
 func regions(t *testing.T, names ...string) (logs map[string]*eventlog.Log, cut func(region string, down bool)) {
 	t.Helper()
 	dir, addr, links := t.TempDir(), map[string]string{}, map[[2]string]*link.Link{}
-	for _, r := range names {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr[r] = l.Addr().String()
-		l.Close()
+	free, err := loopback.Free(len(names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range names {
+		addr[r] = free[i]
 	}
 	logs = map[string]*eventlog.Log{}
 	t.Cleanup(func() {

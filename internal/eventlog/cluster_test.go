@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/parleyhq/parley/internal/eventlog"
 	"github.com/parleyhq/parley/internal/eventlog/link"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/loopback"
 	"github.com/parleyhq/parley/internal/tlscert"
 )
 
@@ -60,13 +60,12 @@ func newWorld(t testing.TB) *world {
 	if w.ca, err = tlscert.OpenAuthority(filepath.Join(w.dir, "ca")); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range regions() {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.addr[r] = l.Addr().String()
-		l.Close() // the node listens there, now and after a restart
+	free, err := loopback.Free(len(regions())) // nodes listen there, now and after a restart
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range regions() {
+		w.addr[r] = free[i]
 	}
 	for _, from := range regions() {
 		for _, to := range regions() {

@@ -3,7 +3,6 @@ package eventlog_test
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/parleyhq/parley/internal/event"
 	"github.com/parleyhq/parley/internal/eventlog"
+	"github.com/parleyhq/parley/internal/loopback"
 )
 
 // growing is a cluster whose list of nodes changes. Its nodes see each other
@@ -43,12 +43,11 @@ func newGrowing(t *testing.T) *growing {
 func (g *growing) node(name string, leaves bool) eventlog.Node {
 	g.t.Helper()
 	if g.addr[name] == "" {
-		l, err := new(net.ListenConfig).Listen(g.t.Context(), "tcp", "127.0.0.1:0")
+		free, err := loopback.Free(1)
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		g.addr[name] = l.Addr().String()
-		l.Close()
+		g.addr[name] = free[0]
 	}
 	return eventlog.Node{Region: name, Name: name, Address: g.addr[name], Leaves: leaves}
 }

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +25,7 @@ import (
 	"github.com/parleyhq/parley/internal/edge/front"
 	"github.com/parleyhq/parley/internal/eventlog/link"
 	"github.com/parleyhq/parley/internal/fault"
+	"github.com/parleyhq/parley/internal/loopback"
 	"github.com/parleyhq/parley/internal/progress"
 )
 
@@ -181,7 +181,7 @@ func (w *World) place() error {
 		}
 		w.nodes = append(w.nodes, n)
 	}
-	free, err := freePorts(2 * len(w.nodes))
+	free, err := loopback.Free(2 * len(w.nodes))
 	if err != nil {
 		return err
 	}
@@ -189,32 +189,6 @@ func (w *World) place() error {
 		n.cluster, n.url = free[2*i], "http://"+free[2*i+1]
 	}
 	return nil
-}
-
-// freePorts finds loopback addresses that nobody listens on now. They are below
-// those that systems give to outgoing connections: one of these could have the
-// port of a region that is down when it comes back.
-func freePorts(count int) ([]string, error) {
-	const low, high = 20000, 32768
-	var (
-		out  []string
-		held []net.Listener
-	)
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
-	for tries := 0; len(out) < count; tries++ {
-		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", low+rand.IntN(high-low)))
-		switch {
-		case err == nil:
-			held, out = append(held, l), append(out, l.Addr().String())
-		case tries > 100:
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-	}
-	return out, nil
 }
 
 // configure opens the links and writes each node's file.

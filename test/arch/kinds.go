@@ -57,6 +57,7 @@ func Rooms() []Room {
 		{"internal/pause", Vocab, ""},
 		{"internal/body", Vocab, ""},
 		{"internal/channel/wire", Vocab, "what two protocols have in common as HTTP"},
+		{"internal/loopback", Vocab, ""},
 		{"internal/dial", Vocab, "what may be called, for whoever calls what others named"},
 		{"internal/channel/format", Vocab, "markdown, long texts and cards, as several channels write them"},
 		{"internal/progress", Vocab, ""},

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,12 +23,7 @@ func simulatedEngines(t *testing.T, n int) (engines []*oneEngine, settings strin
 	var cfg strings.Builder
 	cfg.WriteString("engines:\n")
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := &oneEngine{addr: l.Addr().String()}
-		_ = l.Close()
+		e := &oneEngine{addr: freeAddr(t)}
 		e.start(t)
 		t.Cleanup(e.kill)
 		engines = append(engines, e)

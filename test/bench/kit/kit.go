@@ -4,11 +4,12 @@ package kit
 import (
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
+
+	"github.com/parleyhq/parley/internal/loopback"
 )
 
 // Main runs the command that the first argument names. It does not return.
@@ -31,11 +32,11 @@ func Main(help string, commands map[string]func(*flag.FlagSet, []string) error) 
 
 // Free is an address on which nobody listens.
 func Free() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	free, err := loopback.Free(1)
 	if err != nil {
 		return "", err
 	}
-	return l.Addr().String(), l.Close()
+	return free[0], nil
 }
 
 // Pinned makes a command that runs on one core, where that can be done.
