@@ -8,7 +8,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -20,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -223,6 +223,7 @@ func (n *node) stop() {
 
 // settled waits until the store has all that the log holds.
 func (n *node) settled() (time.Duration, error) {
+	caughtUp := regexp.MustCompile(`(?m)^parley_store_lag_entries\{[^}]*\} 0$`)
 	for time.Since(n.began) < time.Hour {
 		resp, err := http.Get(n.url + "/metrics")
 		if err != nil {
@@ -233,7 +234,7 @@ func (n *node) settled() (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		if bytes.Contains(b, []byte("\nparley_store_lag_entries 0\n")) {
+		if caughtUp.Match(b) {
 			return time.Since(n.began), nil
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -290,10 +291,8 @@ func (n *node) call(method, path, body string, into any) (time.Duration, error) 
 
 // memory is what the node has resident, in MiB.
 func (n *node) memory() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
-	_, rest, _ := strings.Cut(string(b), "VmRSS:")
-	kib, _ := strconv.ParseFloat(strings.Fields(rest + " 0")[0], 64)
-	return kib / 1024
+	now, _ := kit.Memory(n.cmd.Process.Pid)
+	return now / 1024
 }
 
 // size is what a directory or file holds, in MiB.
