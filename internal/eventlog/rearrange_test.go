@@ -21,6 +21,7 @@ type growing struct {
 	t    *testing.T
 	dir  string
 	addr map[string]string
+	free []string // addresses that no node has yet
 
 	mu   sync.Mutex // guards logs
 	logs map[string]*eventlog.Log
@@ -28,7 +29,11 @@ type growing struct {
 
 func newGrowing(t *testing.T) *growing {
 	t.Helper()
-	g := &growing{t: t, dir: t.TempDir(), addr: map[string]string{}, logs: map[string]*eventlog.Log{}}
+	free, err := loopback.Free(16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &growing{t: t, dir: t.TempDir(), addr: map[string]string{}, free: free, logs: map[string]*eventlog.Log{}}
 	t.Cleanup(func() {
 		var all sync.WaitGroup
 		for _, l := range g.logs {
@@ -43,11 +48,7 @@ func newGrowing(t *testing.T) *growing {
 func (g *growing) node(name string, leaves bool) eventlog.Node {
 	g.t.Helper()
 	if g.addr[name] == "" {
-		free, err := loopback.Free(1)
-		if err != nil {
-			g.t.Fatal(err)
-		}
-		g.addr[name] = free[0]
+		g.addr[name], g.free = g.free[0], g.free[1:]
 	}
 	return eventlog.Node{Region: name, Name: name, Address: g.addr[name], Leaves: leaves}
 }

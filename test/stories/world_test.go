@@ -7,8 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/parleyhq/parley/internal/loopback"
 )
 
 // realm is a world as it is run for real: a process of "parley serve" for each
@@ -27,9 +27,9 @@ type realm struct {
 	dir    string
 	places []*place
 	edge   *exec.Cmd
-	url    string // the edge's
-	more   string // lines of every node's file
-	port   int    // where to look for the next address
+	url    string   // the edge's
+	more   string   // lines of every node's file
+	free   []string // addresses that no place has yet
 }
 
 // place is a node, over all its processes.
@@ -46,34 +46,25 @@ type place struct {
 func (p *place) url() string { return "http://" + p.addr }
 
 // freeAddr finds an address that nobody listens on now.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	addr, _ := freeFrom(t, rand.IntN(ports))
-	return addr
-}
+func freeAddr(t *testing.T) string { return freeAddrs(t, 1)[0] }
 
-// Ports of nodes are below those of outgoing connections: one of these could
-// have it while the node that it is for is dead.
-const firstPort, ports = 20000, 12768
-
-// freeFrom finds one from the n-th on, and says where to look for the next.
-func freeFrom(t *testing.T, n int) (addr string, next int) {
+func freeAddrs(t *testing.T, count int) []string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+n%ports))
-		if n++; err == nil {
-			defer l.Close()
-			return l.Addr().String(), n
-		}
+	free, err := loopback.Free(count)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free")
-	return "", 0
+	return free
 }
 
 // freeAddr finds an address that no other place of the realm has.
-func (r *realm) freeAddr() (addr string) {
+func (r *realm) freeAddr() string {
 	r.t.Helper()
-	addr, r.port = freeFrom(r.t, r.port)
+	if len(r.free) == 0 {
+		r.t.Fatal("the realm has no address left: newRealm takes more")
+	}
+	addr := r.free[0]
+	r.free = r.free[1:]
 	return addr
 }
 
@@ -81,7 +72,7 @@ func (r *realm) freeAddr() (addr string) {
 // name is a node's and its region's; ":witness" behind it makes it one.
 func newRealm(t *testing.T, more string, names ...string) *realm {
 	t.Helper()
-	r := &realm{t: t, dir: t.TempDir(), more: more, port: rand.IntN(ports)}
+	r := &realm{t: t, dir: t.TempDir(), more: more, free: freeAddrs(t, 64)}
 	for _, name := range names {
 		r.add(name)
 	}

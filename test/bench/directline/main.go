@@ -22,7 +22,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -406,24 +405,9 @@ func (s *server) wait(name string, o options, dial func(context.Context, *server
 
 // memory is the resident KiB of the server.
 func (s *server) memory() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmRSS:" {
-			kib, _ := strconv.ParseFloat(f[1], 64)
-			return kib
-		}
-	}
-	return 0
+	now, _ := kit.Memory(s.cmd.Process.Pid)
+	return now
 }
 
 // cpu is the processor seconds of the server.
-func (s *server) cpu() float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(f[11], 64)
-	sys, _ := strconv.ParseFloat(f[12], 64)
-	return (user + sys) / 100
-}
+func (s *server) cpu() float64 { return kit.CPU(s.cmd.Process.Pid) }

@@ -119,7 +119,7 @@ func measure(l talk, rule []string, h *herd) (figures, error) {
 		}
 		f.cached = float64(s.Cached) / float64(s.Chars)
 	}
-	f.cpuPerTurn = process(cmd.Process.Pid) / float64(f.turns+f.failed)
+	f.cpuPerTurn = kit.CPU(cmd.Process.Pid) / float64(f.turns+f.failed)
 	return f, nil
 }
 

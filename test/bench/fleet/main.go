@@ -81,14 +81,14 @@ func (h *herd) add(n int, more ...string) error {
 			return err
 		}
 		args := append([]string{"engine", "-listen", addr}, more...)
-		if h.server != "" {
-			_, port, _ := strings.Cut(addr, ":")
-			args = []string{"--model", h.gguf, "--alias", modelName, "--host", "127.0.0.1", "--port", port, "--parallel", "4", "--ctx-size", "8192", "--threads", "1"}
-		}
-		if h.parley != "" {
+		switch {
+		case h.parley != "":
 			if args, err = h.node(addr); err != nil {
 				return err
 			}
+		case h.server != "":
+			_, port, _ := strings.Cut(addr, ":")
+			args = []string{"--model", h.gguf, "--alias", modelName, "--host", "127.0.0.1", "--port", port, "--parallel", "4", "--ctx-size", "8192", "--threads", "1"}
 		}
 		h.urls, h.args, h.cmds = append(h.urls, "http://"+addr), append(h.args, args), append(h.cmds, nil)
 		if err := h.start(len(h.urls) - 1); err != nil {
@@ -105,11 +105,11 @@ func (h *herd) start(i int) error {
 	if err != nil {
 		return err
 	}
-	if h.server != "" {
-		cmd, health = exec.Command(h.server, h.args[i]...), h.urls[i]+"/health"
-	}
-	if h.parley != "" {
+	switch {
+	case h.parley != "":
 		cmd, health = exec.Command(h.parley, h.args[i]...), h.urls[i]+"/readyz"
+	case h.server != "":
+		cmd, health = exec.Command(h.server, h.args[i]...), h.urls[i]+"/health"
 	}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -212,19 +212,6 @@ func awake(url string) error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
-}
-
-// process is the run time of a process and its threads in seconds, by the
-// kernel's books.
-func process(pid int) float64 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	sys, _ := strconv.ParseFloat(f[12], 64)
-	return (user + sys) / 100
 }
 
 func ms(s float64) string { return fmt.Sprintf("%.0f ms", s*1000) }

@@ -3,10 +3,10 @@ package main
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/parleyhq/parley/test/bench/kit"
 )
 
 // hold keeps many streams open at once for a while, through one server after the
@@ -28,57 +28,24 @@ func hold(fs *flag.FlagSet, args []string) error {
 	fmt.Println("| server | whole | failed | pieces | pieces more than " + late.String() + " late | longest gap | CPU us/piece, to plain | memory per stream |\n|---|---|---|---|---|---|---|---|")
 	yard := 0.0
 	for _, s := range all {
-		before := resident(s.pid)
-		most := make(chan int)
-		done := make(chan struct{})
-		go func() { most <- watch(s.pid, done) }()
+		before, _ := kit.Memory(s.pid)
 		r, err := round(s, []string{
 			"-stream", "-conc", strconv.Itoa(*streams), "-tokens", strconv.Itoa(int(*long / *gap)), "-secs", strconv.FormatFloat(long.Seconds(), 'f', -1, 64),
 			"-over", over.String(), "-stall", (*gap + *late).String(),
 		})
-		close(done)
-		peak := <-most
 		if err != nil {
 			return err
 		}
+		_, peak := kit.Memory(s.pid) // nothing has loaded it before
 		costs, memory := "-", "-"
 		if s.pid != 0 {
 			each := 1e6 * r.cpu / float64(max(r.Chunks, 1))
 			if yard == 0 {
 				yard = each
 			}
-			costs, memory = fmt.Sprintf("%.1f, %.2f", each, each/yard), fmt.Sprintf("%.0f KiB", float64(peak-before)/float64(*streams))
+			costs, memory = fmt.Sprintf("%.1f, %.2f", each, each/yard), fmt.Sprintf("%.0f KiB", (peak-before)/float64(*streams))
 		}
 		fmt.Printf("| %s | %d | %d | %d | %d | %.0f ms | %s | %s |\n", s.name, r.OK, r.Failed+r.Cut, r.Chunks, r.Stalls, r.Longest, costs, memory)
 	}
 	return nil
-}
-
-// watch returns the most memory that the process has until done, in KiB.
-func watch(pid int, done chan struct{}) (most int) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		most = max(most, resident(pid))
-		select {
-		case <-done:
-			return most
-		case <-tick.C:
-		}
-	}
-}
-
-// resident is the memory of a process in KiB. Linux only.
-func resident(pid int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) //nolint:gosec // below /proc
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			n, _ := strconv.Atoi(strings.Fields(v)[0])
-			return n
-		}
-	}
-	return 0
 }

@@ -2,12 +2,14 @@
 package kit
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/parleyhq/parley/internal/loopback"
 )
@@ -37,6 +39,38 @@ func Free() (string, error) {
 		return "", err
 	}
 	return free[0], nil
+}
+
+// Memory is what a process has resident, and had at the most, in KiB. Linux only.
+func Memory(pid int) (now, peak float64) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) //nolint:gosec // below /proc
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		kib, _ := strconv.ParseFloat(f[1], 64)
+		switch f[0] {
+		case "VmRSS:":
+			now = kib
+		case "VmHWM:":
+			peak = kib
+		}
+	}
+	return now, peak
+}
+
+// CPU is how long a process and its threads have run, in seconds, by the kernel's
+// books, which are kept in hundredths. Linux only.
+func CPU(pid int) float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) //nolint:gosec // below /proc
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(f[11], 64)
+	sys, _ := strconv.ParseFloat(f[12], 64)
+	return (user + sys) / 100
 }
 
 // Pinned makes a command that runs on one core, where that can be done.

@@ -176,35 +176,12 @@ func (n *node) stop() {
 func (n *node) memory() (now, peak float64) { return memory(n.cmd.Process.Pid) }
 
 func memory(pid int) (now, peak float64) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		if len(f) == 3 {
-			kib, _ := strconv.ParseFloat(f[1], 64)
-			switch f[0] {
-			case "VmRSS:":
-				now = kib / 1024
-			case "VmHWM:":
-				peak = kib / 1024
-			}
-		}
-	}
-	return now, peak
+	now, peak = kit.Memory(pid)
+	return now / 1024, peak / 1024
 }
 
 // cpu returns the node's processor seconds.
-func (n *node) cpu() float64 { return cpu(n.cmd.Process.Pid) }
-
-func cpu(pid int) float64 {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	if len(f) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseFloat(f[11], 64)
-	sys, _ := strconv.ParseFloat(f[12], 64)
-	return (user + sys) / 100
-}
+func (n *node) cpu() float64 { return kit.CPU(n.cmd.Process.Pid) }
 
 // world is idle for the processes of three regions and the one that holds them
 // together: the edge, the page's address and the simulated distances.
@@ -226,13 +203,13 @@ func world(n *node) error {
 	time.Sleep(10 * time.Second)
 	before := map[string]float64{}
 	for name, pid := range pids {
-		before[name] = cpu(pid)
+		before[name] = kit.CPU(pid)
 	}
 	time.Sleep(20 * time.Second)
 	var sum, used float64
 	for _, name := range slices.Sorted(maps.Keys(pids)) {
 		now, _ := memory(pids[name])
-		share := 100 * (cpu(pids[name]) - before[name]) / 20
+		share := 100 * (kit.CPU(pids[name]) - before[name]) / 20
 		fmt.Printf("  %-16s %.0f MiB, %.1f %% of a core\n", name, now, share)
 		sum, used = sum+now, used+share
 	}
