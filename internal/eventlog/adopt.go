@@ -217,13 +217,15 @@ func (l *Log) adoptFiles(ctx context.Context, old *Log) error {
 
 // adoptValues copies values that the cluster has none of.
 func (l *Log) adoptValues(ctx context.Context, old *Log) error {
-	keys, err := old.kv.ListKeys(ctx)
+	keys, err := old.keys(ctx, ">")
 	if err != nil {
-		return readFault(err)
+		return err
 	}
-	defer func() { _ = keys.Stop() }()
-	for key := range keys.Keys() {
+	for _, key := range keys {
 		value, err := old.Get(ctx, key)
+		if fault.Is(err, fault.NotFound) { // it was about to be removed
+			continue
+		}
 		if err != nil {
 			return err
 		}

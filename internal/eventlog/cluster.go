@@ -536,6 +536,7 @@ func (l *Log) ask(ctx context.Context, subject string, req, into any) error {
 const (
 	infoOf    = "$JS.API.STREAM.INFO."
 	messageOf = "$JS.API.STREAM.MSG.GET."
+	purgeOf   = "$JS.API.STREAM.PURGE."
 )
 
 // askLeader is ask for what a stream's leader knows: again and again until ctx

@@ -229,6 +229,7 @@ func TestRegions(t *testing.T) {
 		{"leader goes home", leaderGoesHome},
 		{"isolated", isolated},
 		{"a deposed leader", deposed},
+		{"a list of values", listed},
 		{"who was told can read it", toldThenRead},
 		{"a queue leaves a copy that is behind", queueLeaves},
 		{"restart of all", restartAll},

@@ -89,6 +89,7 @@ const (
 	maxPayload   = 4 << 20 // bytes of one entry; the API's own limits are lower
 	kvBucket     = "parley"
 	kvStream     = "KV_" + kvBucket
+	kvSubjects   = "$KV." + kvBucket + "." // in front of a key
 	ioTimeout    = 5 * time.Second
 )
 

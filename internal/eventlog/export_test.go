@@ -37,3 +37,15 @@ func (l *Log) LeadQueue(ctx context.Context, stream, node string) string {
 	}
 	return strings.TrimPrefix(info.Cluster.Leader, serverPrefix)
 }
+
+// LeadValues asks for a node to lead what holds the values, and reports whether
+// it does.
+func (l *Log) LeadValues(ctx context.Context, node string) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaderTime)
+	defer cancel()
+	_ = l.ask(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+kvStream, preferred(node), nil)
+	return l.lookAt(ctx, kvStream, "").Leader == node
+}
+
+// Mark removes a value as somebody does who is killed in the middle of it.
+func (l *Log) Mark(ctx context.Context, key string) error { return l.kv.Purge(ctx, key) }

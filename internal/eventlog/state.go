@@ -257,19 +257,47 @@ func (l *Log) State() State {
 // streamInfo is the part of the server's answer that we read.
 type streamInfo struct {
 	State struct {
-		Last uint64 `json:"last_seq"`
+		Last     uint64            `json:"last_seq"`
+		Subjects map[string]uint64 `json:"subjects"` // if a filter is asked for
 	} `json:"state"`
+	Total   int `json:"total"` // of the subjects
 	Cluster *struct {
-		Leader   string `json:"leader"`
-		Replicas []struct {
-			Name    string        `json:"name"`
-			Current bool          `json:"current"`
-			Offline bool          `json:"offline"`
-			Active  time.Duration `json:"active"`
-			Lag     uint64        `json:"lag"`
-			Pending bool          `json:"pending"`
-		} `json:"replicas"`
+		Leader   string       `json:"leader"`
+		Replicas []streamPeer `json:"replicas"`
 	} `json:"cluster"`
+}
+
+// streamPeer is a replica as the leader sees it.
+type streamPeer struct {
+	Name    string        `json:"name"`
+	Current bool          `json:"current"`
+	Offline bool          `json:"offline"`
+	Active  time.Duration `json:"active"` // ago
+	Lag     uint64        `json:"lag"`
+	Pending bool          `json:"pending"`
+}
+
+// gone reports whether a peer may have another leader by now, or none.
+func (l *Log) gone(p streamPeer) bool {
+	return p.Offline || p.Active > timersFor(l.cluster.RoundTrip, 0, 1).minElection
+}
+
+// rules reports whether who answered leads indeed: with a majority of the
+// replicas following, nobody else has been elected.
+func (l *Log) rules(i *streamInfo) bool {
+	if l.cluster == nil {
+		return true
+	}
+	if i.Cluster == nil || i.Cluster.Leader == "" {
+		return false
+	}
+	near := 1
+	for _, p := range i.Cluster.Replicas {
+		if !l.gone(p) {
+			near++
+		}
+	}
+	return near > (1+len(i.Cluster.Replicas))/2
 }
 
 // lookAtStreams begins the looks that are due, side by side: a stream without a
@@ -325,20 +353,15 @@ func (l *Log) lookAt(ctx context.Context, name, home string) StreamState {
 	st.Leader = strings.TrimPrefix(info.Cluster.Leader, serverPrefix)
 	st.Region, st.Last = l.cluster.region(st.Leader), info.State.Last
 	st.Replicas = []Replica{{Node: st.Leader, Region: st.Region, Current: true}}
-	near := 1
 	for _, r := range info.Cluster.Replicas {
-		node := strings.TrimPrefix(r.Name, serverPrefix)
-		gone := r.Offline || r.Active > timersFor(l.cluster.RoundTrip, 0, 1).minElection
-		if !gone {
-			near++
-		}
+		node, gone := strings.TrimPrefix(r.Name, serverPrefix), l.gone(r)
 		st.Replicas = append(st.Replicas, Replica{
 			Node: node, Region: l.cluster.region(node),
 			Current: r.Current && !gone, Offline: gone, Lag: r.Lag, Seen: r.Active, Pending: r.Pending,
 		})
 	}
 	slices.SortFunc(st.Replicas, func(a, b Replica) int { return cmp.Compare(a.Node, b.Node) })
-	st.Quorum = near > len(st.Replicas)/2
+	st.Quorum = l.rules(&info)
 	return st
 }
 
