@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -195,42 +196,65 @@ func call(wake chan<- struct{}) {
 
 // look takes what nobody holds: new batches, those that this node held in a
 // former life, and those of a holder that gives no sign. How long it gave none
-// is measured here, so that clocks may differ. It tells how many are not over.
+// is measured here, so that clocks may differ. The oldest comes first. It tells
+// how many are not over.
 func (s *Service) look(ctx context.Context) (open int, err error) {
 	keys, err := s.o.Log.List(ctx, openKeys)
 	if err != nil {
 		return 0, err
 	}
-	there := map[string]bool{}
+	var free []loose
 	for _, key := range keys {
-		there[key] = true
 		if !s.roomFor(key) {
 			continue
 		}
-		j, rev, err := load[job](ctx, s.o.Log, key)
-		if fault.Is(err, fault.NotFound) {
-			continue
+		var f loose
+		if f, err = s.loose(ctx, key); err != nil {
+			break // those found so far can do with an owner
 		}
-		if err != nil {
-			return len(keys), err
+		if f.key != "" {
+			free = append(free, f)
 		}
-		if j.Holder != "" && j.Holder != s.o.Node {
-			if was := s.seen[key]; was.revision != rev {
-				s.seen[key] = sighting{rev, time.Now()}
-				continue
-			} else if time.Since(was.at) < s.o.Lease {
-				continue
-			}
-			s.lg.Info("a batch is taken over", "batch", j.ID, "from", j.Holder)
+	}
+	slices.SortStableFunc(free, func(a, b loose) int { return cmp.Compare(a.job.Created, b.job.Created) })
+	for _, f := range free {
+		if s.roomFor(f.key) {
+			s.take(ctx, f)
 		}
-		s.take(ctx, key, j, rev)
 	}
 	for key := range s.seen {
-		if !there[key] {
+		if !slices.Contains(keys, key) {
 			delete(s.seen, key)
 		}
 	}
-	return len(keys), nil
+	return len(keys), err
+}
+
+// loose is a batch that nobody holds, or one whose holder gives no sign.
+type loose struct {
+	key      string
+	job      job
+	revision uint64
+}
+
+// loose looks at a batch that is not over; one without a key is held, or over.
+func (s *Service) loose(ctx context.Context, key string) (loose, error) {
+	j, rev, err := load[job](ctx, s.o.Log, key)
+	if fault.Is(err, fault.NotFound) {
+		return loose{}, nil
+	}
+	if err != nil {
+		return loose{}, err
+	}
+	if j.Holder != "" && j.Holder != s.o.Node {
+		if was := s.seen[key]; was.revision != rev {
+			s.seen[key] = sighting{rev, time.Now()}
+			return loose{}, nil
+		} else if time.Since(was.at) < s.o.Lease {
+			return loose{}, nil
+		}
+	}
+	return loose{key, j, rev}, nil
 }
 
 // roomFor reports whether this node may begin to work on a batch.
@@ -247,10 +271,14 @@ func (s *Service) roomFor(key string) bool {
 }
 
 // take begins to work on a batch if it can be claimed.
-func (s *Service) take(ctx context.Context, key string, j job, rev uint64) {
+func (s *Service) take(ctx context.Context, f loose) {
+	if was := f.job.Holder; was != "" && was != s.o.Node {
+		s.lg.Info("a batch is taken over", "batch", f.job.ID, "from", was)
+	}
+	key, j := f.key, f.job
 	j.Holder, j.Epoch = s.o.Node, j.Epoch+1
 	r := &run{s: s, key: key, job: j, poke: make(chan struct{}, 1), done: map[int]bool{}}
-	if err := r.claim(ctx, rev); err != nil {
+	if err := r.claim(ctx, f.revision); err != nil {
 		return // somebody else was first, or nobody knows: then it is found in our name
 	}
 	delete(s.seen, key)

@@ -263,6 +263,53 @@ func TestStopHandsOver(t *testing.T) {
 	}
 }
 
+// Of more batches than may run, those begin that were ordered first, whatever
+// their names.
+func TestOldestFirst(t *testing.T) {
+	log := openLog(t)
+	s, err := New(Options{Log: log, Node: "one", Lease: time.Minute, Answer: func(ctx context.Context, _, _ string, _ []byte) Answer {
+		<-ctx.Done()
+		return Answer{}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Upload(t.Context(), "alice", "", "in.jsonl", input(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Unix()
+	var want []string
+	for i := range 4 * mostRunsOwner {
+		j := job{Owner: "alice", Batch: Batch{
+			ID: newID(batchPrefix, "alice", ""), Object: "batch", Endpoint: chat, Input: f.ID, Window: "24h", Status: Validating,
+			Created: now - int64(i), Expires: now + 3600,
+		}}
+		if err := create(t.Context(), log, under(openKeys, "alice")+"."+j.ID, j); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, j.ID)
+	}
+	want = want[len(want)-mostRunsOwner:]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer s.all.Wait()
+	defer cancel()
+	if _, err := s.look(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	s.mu.Lock()
+	for key := range s.runs {
+		got = append(got, nameOf(key))
+	}
+	s.mu.Unlock()
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("it works on %q, and those were first: %q", got, want)
+	}
+}
+
 func TestBrokenLines(t *testing.T) {
 	good := `{"custom_id":"%s","method":"POST","url":"` + chat + `","body":{"a":1}}`
 	line := func(id string) string { return fmt.Sprintf(good, id) }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (l *Log) takeAway(ctx context.Context, key string, seq uint64) error {
 	return l.askLeader(ctx, purgeOf, kvStream, map[string]any{"filter": kvSubjects + key, "seq": seq + 1}, nil)
 }
 
-// List returns the keys that begin with below and a dot. It asks the leader, as
+// List returns the keys that begin with below and a dot, sorted. It asks the leader, as
 // Load does: all are there that were written before. One that is being removed
 // may be among them.
 func (l *Log) List(ctx context.Context, below string) ([]string, error) {
@@ -155,6 +156,7 @@ func (l *Log) keys(ctx context.Context, filter string) (out []string, err error)
 			out = append(out, strings.TrimPrefix(subject, kvSubjects))
 		}
 		if len(page.State.Subjects) == 0 || len(out) >= page.Total {
+			slices.Sort(out)
 			return out, nil
 		}
 	}
