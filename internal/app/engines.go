@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/parleyhq/parley/internal/balance"
@@ -29,10 +30,11 @@ func (a *App) startEngines(ctx context.Context) error {
 	a.roster.Alias(a.aliases()...)
 	a.metrics.Scales(a.scales)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	a.onStop("engines", func(context.Context) error { cancel(); a.stopCrews(); return a.roster.Close() })
+	var work sync.WaitGroup
+	a.onStop("engines", func(context.Context) error { cancel(); work.Wait(); a.stopCrews(); return a.roster.Close() })
 	if a.cfg.Auto() {
 		p := a.roster.Expect("engine", "looking for an engine on this machine", nil)
-		go a.auto(run, p)
+		work.Go(func() { a.auto(run, p) })
 		return nil
 	}
 	for _, e := range a.cfg.Engines {
@@ -44,13 +46,13 @@ func (a *App) startEngines(ctx context.Context) error {
 		if e.Slots > 0 || e.Tokens > 0 {
 			p.Count() // so that there is a line before it, and places in that
 		}
-		go func() {
+		work.Go(func() {
 			if err := a.ready(run, p, e); err != nil {
 				a.lg.Error("an engine can't be used", "engine", e.Name, "err", err)
 				a.opts.Console.Line("Engine %s can't be used: %s", e.Name, fault.MessageOf(err))
 				p.Fail(fault.MessageOf(err))
 			}
-		}()
+		})
 	}
 	return nil
 }
@@ -228,8 +230,11 @@ func (a *App) embedded(ctx context.Context, p *roster.Place, e config.Engine) er
 	if err != nil {
 		return err
 	}
-	p.Serve(engine, "", advise)
-	a.opts.Console.Line("Engine: embedded llama.cpp, model %s", paths.ModelID)
+	err = loaded(ctx, engine, func(part float32) { p.Say(fmt.Sprintf("loading the model, %.0f %%", 100*part)) })
+	if err == nil {
+		a.opts.Console.Line("Engine: embedded llama.cpp, model %s", paths.ModelID)
+	}
+	p.Serve(engine, "", advise) // in any case: it says why it does not start, and may yet do so
 	return nil
 }
 

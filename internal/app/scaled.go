@@ -156,19 +156,29 @@ type embeddedReplica struct {
 
 // Ready waits until the model is loaded.
 func (r *embeddedReplica) Ready(ctx context.Context) (lm.Engine, error) {
+	if err := loaded(ctx, r.Engine, func(float32) {}); err != nil {
+		return nil, err
+	}
+	return r.Engine, nil
+}
+
+// loaded waits until the engine has loaded its model, or can't.
+func loaded(ctx context.Context, e *llama.Engine, say func(part float32)) error {
 	for {
-		changed := r.Changed()
-		switch s := r.State(); s.Phase {
+		changed := e.Changed()
+		switch s := e.State(); s.Phase {
 		case llama.Ready:
-			return r.Engine, nil
+			return nil
 		case llama.Failed:
-			return nil, r.Health(ctx)
-		case llama.Loading, llama.Stopped:
+			return e.Health(ctx)
+		case llama.Loading:
+			say(s.Loaded)
+		case llama.Stopped:
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -268,7 +268,7 @@ func tuningSettings() []row[Config] {
 			func(c *Config) *int { return &c.Limits.Running }, 1, 100_000),
 		number(Row{Key: "limits.queue", Default: "4096", Env: "PARLEY_LIMITS_QUEUE", Doc: "Answers that may wait or run before new messages are refused for a while."},
 			func(c *Config) *int { return &c.Limits.Queue }, 1, 1_000_000),
-		duration(Row{Key: "limits.wait", Default: "1m", Env: "PARLEY_LIMITS_WAIT", Doc: "Longest time that a request waits for an engine to be free. One through /v1 that would wait longer is refused at once, and told when to come back; a client may state a shorter time (Prefer: wait=10)."},
+		duration(Row{Key: "limits.wait", Default: "1m", Env: "PARLEY_LIMITS_WAIT", Doc: "Longest time that a request waits for an engine to have started and to be free. One through /v1 that would wait longer is refused at once, and told when to come back; a client may state a shorter time (Prefer: wait=10)."},
 			func(c *Config) *time.Duration { return &c.Limits.Wait }, time.Second, 10*time.Minute),
 		size(Row{Key: "limits.reserve", Default: "64MiB", Env: "PARLEY_LIMITS_RESERVE", Doc: "Room kept free on the data directory's disk: below it nothing new is taken in, reading goes on."},
 			func(c *Config) *int64 { return &c.Limits.Reserve }, 1<<20, 1<<40),

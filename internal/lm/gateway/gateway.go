@@ -199,7 +199,7 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 	if head.batch = rec.Batch; head.batch && g.o.Batched != nil {
 		g.o.Batched()
 	}
-	engine, model, err := g.o.Catalog.Find(r.Context(), head.model, head.conversation)
+	engine, model, err := g.find(r, head)
 	if err != nil {
 		body.free()
 		g.fail(w, rec, err)
@@ -213,6 +213,14 @@ func (g *Gateway) generate(w http.ResponseWriter, r *http.Request, rec *Record) 
 	}
 	g.answer(w, r, rec, head, body, engine, model)
 	keep()
+}
+
+// find returns the engine for a request. One that is starting is waited for, as
+// a free one is.
+func (g *Gateway) find(r *http.Request, h head) (lm.Engine, lm.Model, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), g.within(r.Header))
+	defer cancel()
+	return g.o.Catalog.Find(ctx, h.model, h.conversation)
 }
 
 // answer has a request admitted and chooses the way to its engine.
