@@ -231,8 +231,11 @@ func (a *App) embedded(ctx context.Context, p *roster.Place, e config.Engine) er
 		return err
 	}
 	err = loaded(ctx, engine, func(part float32) { p.Say(fmt.Sprintf("loading the model, %.0f %%", 100*part)) })
-	if err == nil {
+	switch {
+	case err == nil:
 		a.opts.Console.Line("Engine: embedded llama.cpp, model %s", paths.ModelID)
+	case ctx.Err() == nil:
+		a.opts.Console.Line("Engine: %s", fault.MessageOf(err))
 	}
 	p.Serve(engine, "", advise) // in any case: it says why it does not start, and may yet do so
 	return nil
