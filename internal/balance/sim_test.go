@@ -507,7 +507,8 @@ func TestSimulation(t *testing.T) {
 					t.Errorf("worse than a simple rule: %v", f)
 				}
 			}
-			if x.shared && (known.perSecond <= bounded.perSecond || known.ttft >= bounded.ttft || x.slowed == 0 && known.cached < 0.95*bounded.cached) {
+			fits := x.users < 48 // what is open, into the caches
+			if x.shared && (known.perSecond <= bounded.perSecond || known.ttft >= bounded.ttft || x.slowed == 0 && fits && known.cached < bounded.cached) {
 				t.Errorf("not better than a bounded hash: %v", known)
 			}
 			if again, once := play(x.load, 0, ours(4)), play(x.load, 0, ours(4)); again != once {
