@@ -124,9 +124,9 @@ func (l *Log) takeAway(ctx context.Context, key string, seq uint64) error {
 	return l.askLeader(ctx, purgeOf, kvStream, map[string]any{"filter": kvSubjects + key, "seq": seq + 1}, nil)
 }
 
-// List returns the keys that begin with below and a dot, sorted. It asks the leader, as
-// Load does: all are there that were written before. One that is being removed
-// may be among them.
+// List returns the keys that begin with below and a dot, sorted. It asks the
+// leader, as Load does: all are there that were written before. One that is being
+// removed may be among them.
 func (l *Log) List(ctx context.Context, below string) ([]string, error) {
 	if err := l.member(); err != nil {
 		return nil, err
@@ -134,6 +134,7 @@ func (l *Log) List(ctx context.Context, below string) ([]string, error) {
 	return l.keys(ctx, below+".>")
 }
 
+// keys returns those that match a filter.
 func (l *Log) keys(ctx context.Context, filter string) (out []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*leaderTime)
 	defer cancel()
