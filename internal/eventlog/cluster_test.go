@@ -160,6 +160,14 @@ func (w *world) cut(node string, change func(*link.State)) {
 	}
 }
 
+// well waits until all of these nodes call themselves well.
+func (w *world) well(nodes ...string) {
+	w.t.Helper()
+	eventually(w.t, fmt.Sprint(nodes, " are well"), 20*time.Second, func() bool {
+		return !slices.ContainsFunc(nodes, func(n string) bool { return w.logs[n].Health(w.t.Context()) != nil })
+	})
+}
+
 func down(s *link.State) { s.Down = true }
 func up(s *link.State)   { s.Down, s.Hold = false, false }
 
@@ -590,9 +598,7 @@ func isolated(t *testing.T, w *world) {
 		t.Errorf("the majority: %v", err)
 	}
 	w.cut(singapore, up)
-	eventually(t, "the node is back", 20*time.Second, func() bool {
-		return w.logs[singapore].Health(t.Context()) == nil
-	})
+	w.well(singapore)
 	var got []string
 	eventually(t, "it has caught up", 20*time.Second, func() bool {
 		got = titles(readAll(t, w.logs[singapore], conv, 0))
@@ -624,7 +630,7 @@ func deposed(t *testing.T, w *world) {
 		t.Error("the deposed leader says that there is no such conversation")
 	}
 	w.cut(singapore, up)
-	eventually(t, "the node is back", 20*time.Second, func() bool { return w.logs[singapore].Health(t.Context()) == nil })
+	w.well(singapore)
 	if got := titles(readAll(t, w.logs[singapore], conv, 0)); len(got) == 0 || got[0] != "elsewhere" {
 		t.Errorf("read %q", got)
 	}
@@ -700,7 +706,7 @@ func queueLeaves(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "singapore is well", 20*time.Second, func() bool { return w.logs[singapore].Health(t.Context()) == nil })
+	w.well(singapore)
 }
 
 func restartAll(t *testing.T, w *world) {
@@ -715,7 +721,7 @@ func restartAll(t *testing.T, w *world) {
 	w.stopAll()
 	t.Logf("all down after %s", time.Since(begin).Round(time.Millisecond))
 	w.start(regions()...)
-	eventually(t, "korea is well", 20*time.Second, func() bool { return w.logs[korea].Health(t.Context()) == nil })
+	w.well(korea)
 	for _, r := range regions() {
 		if diff := cmp.Diff(want, readAll(t, w.logs[r], conv, 0)); diff != "" {
 			t.Errorf("%s after the restart (-want +got):\n%s", r, diff)

@@ -55,13 +55,7 @@ func TestRemoved(t *testing.T) {
 // Whatever replica is nearest, and however far it is behind: a list has what was
 // written before it, and nothing that was removed before it.
 func listed(t *testing.T, w *world) {
-	well := func() {
-		t.Helper()
-		eventually(t, "all are well", 20*time.Second, func() bool {
-			return !slices.ContainsFunc(regions(), func(r string) bool { return w.logs[r].Health(t.Context()) != nil })
-		})
-	}
-	well()
+	w.well(regions()...)
 	var want []string
 	round := func(i int, by string) {
 		t.Helper()
@@ -118,6 +112,6 @@ func listed(t *testing.T, w *world) {
 		look(korea)
 		look(japan)
 	}
-	well()
+	w.well(regions()...)
 	look(singapore)
 }
